@@ -1,0 +1,1 @@
+"""What PostHog's Environments API is: facts and pure rules, no I/O."""

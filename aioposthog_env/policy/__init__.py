@@ -1,0 +1,1 @@
+"""When to wait, repeat and give up: pure rules that take ``now`` and ``rng`` as arguments."""
