@@ -1,0 +1,209 @@
+"""From status and body to a model, or to an error that a person can act on."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+import msgspec
+
+from aioposthog_env.api.endpoints import DELETE, Endpoint, ReplyKind
+from aioposthog_env.api.routes import ENDPOINT_NOT_FOUND, NESTED_REFUSAL
+from aioposthog_env.errors import (
+    ApiError,
+    AuthenticationError,
+    ConflictError,
+    CredentialNotAcceptedError,
+    DecodeError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    ThrottledError,
+    ValidationError,
+)
+from aioposthog_env.models.activity import ActivityPage
+from aioposthog_env.models.converter import decode, decode_list
+from aioposthog_env.models.environment import Environment, EnvironmentPage
+from aioposthog_env.models.keys import KeyInfo
+from aioposthog_env.models.restrictions import IngestionRestriction
+
+_MODELS: Final[Mapping[ReplyKind, type[Any]]] = {
+    ReplyKind.ENVIRONMENT: Environment,
+    ReplyKind.ENVIRONMENT_PAGE: EnvironmentPage,
+    ReplyKind.ACTIVITY_PAGE: ActivityPage,
+    ReplyKind.KEY: KeyInfo,
+}
+
+
+@attrs.frozen
+class _DemoData:
+    is_generating_demo_data: bool
+    extra: dict[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+def decode_success(endpoint: Endpoint, body: bytes) -> Any:
+    """What the endpoint returns.
+
+    Raises:
+        DecodeError: The body is not what the endpoint promises.
+    """
+    match endpoint.reply:
+        case ReplyKind.NOTHING:
+            return None
+        case ReplyKind.DEMO_DATA:
+            return decode(body, _DemoData).is_generating_demo_data
+        case ReplyKind.RESTRICTIONS:
+            return decode_list(body, IngestionRestriction)
+        case kind:
+            return decode(body, _MODELS[kind])
+
+
+@attrs.frozen
+class Envelope:
+    """PostHog's error body; empty where something else answered."""
+
+    type: str = ""
+    code: str = ""
+    detail: str = ""
+    attr: str | None = None
+
+
+def envelope_of(body: bytes) -> Envelope:
+    """Read an error body: PostHog's envelope, its ``{"error": …}`` form, or the opening of a text."""
+    try:
+        raw: Any = msgspec.json.decode(body[:65_536])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict):
+        return Envelope(detail=_printable(body[:300].decode("utf-8", "replace"))[:200])
+    if isinstance(raw.get("error"), str):  # pyright: ignore[reportUnknownMemberType]
+        return Envelope(detail=_printable(raw["error"]))
+    texts = {name: _printable(value) for name in ("type", "code", "detail", "attr") if isinstance(value := raw.get(name), str)}
+    return Envelope(**texts)
+
+
+def _printable(text: str) -> str:
+    """Text from outside, harmless in a terminal or a log: no control characters, white space folded."""
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))[:1_000]
+
+
+_REMEDIES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (
+        re.compile("does not support personal api key access", re.I),
+        "The action publishes no scope, so no token can make this call. Use a session: await log_in(host, email, password).",
+    ),
+    (re.compile("missing required scope", re.I), "Add the scope to the key in PostHog's settings, or use another key."),
+    (
+        re.compile("scoped projects are only supported", re.I),
+        "A key that is limited to projects cannot list or create; name the environments instead.",
+    ),
+    (
+        re.compile("does not have access to the requested organization", re.I),
+        "For keys limited to an organization PostHog looks at the organization that the key's owner last opened in the browser.",
+    ),
+    (
+        re.compile("^CSRF Failed", re.I),
+        "The session's CSRF token is missing or stale; log in again, and give both cookies to SessionCookie.",
+    ),
+    (
+        re.compile(NESTED_REFUSAL.decode(), re.I),
+        "This PostHog has closed the nested path; use routes='auto'.",
+    ),
+)
+
+_STATUS_REMEDIES: Final[Mapping[int, str]] = {
+    404: "No such environment, or this credential cannot see it: another organization, another region, or deleted.",
+    409: "Choose another name; names are unique within an organization, ignoring case.",
+}
+
+_CLASSES: Final[Mapping[int, type[ApiError]]] = {
+    400: ValidationError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    408: ServerError,
+    409: ConflictError,
+}
+
+
+def error_of(
+    status: int, headers: Mapping[str, str], body: bytes, *, host: str, retry_after: float | None = None
+) -> ApiError:
+    """The error for an answer that is no success.
+
+    Args:
+        status: The HTTP status.
+        headers: The headers, looked up by lower-case names.
+        body: The body.
+        host: The origin that answered, named where the wrong region may be the cause.
+        retry_after: Seconds that the server asked to wait.
+    """
+    envelope = envelope_of(body)
+    what = envelope.detail or "no explanation"
+    if envelope.attr:
+        what = f"{envelope.attr}: {what}"
+    code = f" {envelope.code}" if envelope.code else ""
+    message = f"PostHog answered {status}{code}: {what}".rstrip(".") + "."
+    if 300 <= status < 400:
+        message = f"{host} redirects to {_origin(headers.get('location', ''), host)}, which was not followed: {_REDIRECT}"
+    elif remedy := _remedy(status, envelope, body, host):
+        message = f"{message} {remedy}"
+    fields: dict[str, Any] = attrs.asdict(envelope)
+    if status == 429 or (status == 503 and retry_after is not None):
+        return ThrottledError(message, status=status, retry_after=retry_after, **fields)
+    kind = _CLASSES.get(status, ServerError if status >= 500 else ApiError)
+    if status == 403 and _REMEDIES[0][0].search(envelope.detail):
+        kind = CredentialNotAcceptedError
+    return kind(message, status=status, **fields)
+
+
+_REDIRECT: Final = (
+    "a credential is sent to the host it was given for only, and only 307 and 308 keep verb and body. "
+    "Give the address that the redirect names as the host, if you trust it."
+)
+
+
+def _remedy(status: int, envelope: Envelope, body: bytes, host: str) -> str:
+    for pattern, remedy in _REMEDIES:
+        if pattern.search(envelope.detail):
+            return remedy
+    if status == 401:
+        return (
+            f"The credential is not valid at {host}. It may be revoked or mistyped, or belong to another region: a key of "
+            "us.posthog.com means nothing to eu.posthog.com."
+        )
+    if ENDPOINT_NOT_FOUND in body[:4096]:
+        return f"The PostHog at {host} does not have this action; its version is older or newer."
+    if not envelope.code and status < 500:
+        return f"This does not look like PostHog; is {host} the right host?"
+    return _STATUS_REMEDIES.get(status, "")
+
+
+def _origin(location: str, host: str) -> str:
+    try:
+        url = urlsplit(_printable(location))
+        return f"{url.scheme}://{url.hostname}" if url.hostname else f"another path of {host}"
+    except ValueError:
+        return "an unreadable address"
+
+
+_BEING_DELETED: Final = re.compile(r"(being|pending|already).*delet", re.I)
+
+
+def absorbed(endpoint: Endpoint, status: int, body: bytes) -> bool:
+    """Whether an error means that an earlier attempt of the same call did the work.
+
+    After a lost DELETE, 404 says it is gone, and newer servers answer 400 while it is being deleted (contract 2.4).
+    """
+    if endpoint is not DELETE:
+        return False
+    envelope = envelope_of(body)
+    if status == 404:
+        return envelope.code == "not_found" and ENDPOINT_NOT_FOUND not in body[:4096]
+    return status == 400 and _BEING_DELETED.search(envelope.detail) is not None
+
+
+def not_posthog(endpoint: Endpoint, host: str) -> DecodeError:
+    """The error where a success holds no JSON at all."""
+    return DecodeError(f"{host} answered {endpoint.name} with something that is not PostHog's JSON; is it the right host?")

@@ -1,0 +1,227 @@
+"""The three URL styles, and which one to try next.
+
+PostHog has served environments under three paths, and which of them works depends on its age (contract 2.1):
+
+* ``nested`` ``/api/projects/{project}/environments/{id}/``, the documented one: broken for reads on a 2024 server, fine
+  in 2025, refused with 403 since 2026;
+* ``root`` ``/api/environments/{id}/``: works everywhere, deprecated in 2026, an alias of the next one since July 2026;
+* ``project`` ``/api/projects/{id}/``: today's canonical one; on older servers it shows fewer fields, and **deleting
+  through it deletes the whole project**.
+
+``routes="auto"`` finds out by reading: it asks for the environment in question in one style after the other until a
+style answers. A refusal that means "other style" is told apart from a genuine 403 or 404, which is an answer.
+"""
+
+import enum
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from aioposthog_env.api.endpoints import CURRENT_KEY, LIST, RETRIEVE, Endpoint, Target
+from aioposthog_env.api.era import Era
+from aioposthog_env.errors import ConfigurationError
+
+Style: TypeAlias = Literal["nested", "root", "project"]
+Routes: TypeAlias = Literal["auto", "nested", "root", "project"]
+
+NESTED_REFUSAL: Final = b"Multiple environments per project are no longer available"
+"""How current servers refuse the nested path, before they even look at the credential (contract 2.2)."""
+ENDPOINT_NOT_FOUND: Final = b"Endpoint not found."
+PROJECT_NOT_FOUND: Final = b"Project not found."
+
+_KEY_PATH: Final = "/api/personal_api_keys/@current/"
+
+
+def check_routes(routes: str) -> Routes:
+    """Refuse anything that is no way to choose a URL style.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    for known in get_args(Routes):
+        if routes == known:
+            return known  # type: ignore[no-any-return]
+    raise ConfigurationError(f"routes={routes!r} is not known; use one of {', '.join(get_args(Routes))}.")
+
+
+@attrs.frozen
+class Place:
+    """What a path is about: an environment, or a collection of them."""
+
+    environment_id: int | None = None
+    project_id: int | None = None
+    organization_id: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether the caller named the project, which makes the nested path the first to try."""
+        return self.project_id is not None
+
+
+def path(style: Style, endpoint: Endpoint, place: Place) -> str:
+    """The path of an endpoint in one style.
+
+    Raises:
+        ConfigurationError: The style needs a project id and has none.
+    """
+    if endpoint.target is Target.KEY:
+        return _KEY_PATH
+    if endpoint.target is Target.COLLECTION:
+        return _collection(style, place)
+    environment = place.environment_id
+    if style == "nested":
+        # In 2025 the first environment of a project has the project's own id.
+        project = place.project_id if place.named else environment
+        return f"/api/projects/{project}/environments/{environment}/{endpoint.suffix}"
+    if style == "root":
+        return f"/api/environments/{environment}/{endpoint.suffix}"
+    return f"/api/projects/{environment}/{endpoint.suffix}"
+
+
+def _collection(style: Style, place: Place) -> str:
+    if style == "nested":
+        if place.project_id is None:
+            raise ConfigurationError("The nested URL style needs project_id= here, because its path names the project.")
+        return f"/api/projects/{place.project_id}/environments/"
+    if style == "root":
+        return "/api/environments/"
+    if place.organization_id is not None:
+        return f"/api/organizations/{place.organization_id}/projects/"
+    return "/api/projects/"
+
+
+class Verdict(enum.Enum):
+    """What an answer to a probe says about the URL style."""
+
+    ANSWERS = "answers"
+    """The route exists here; the answer, good or bad, is genuine."""
+    OTHER_STYLE = "other style"
+    """The route does not exist, or is closed."""
+    FAILED = "failed"
+    """A 5xx: it says "other style" only if another style answers."""
+
+
+def judge(style: Style, place: Place, *, status: int, opening: bytes) -> Verdict:
+    """Tell a refusal of the style from a genuine answer.
+
+    Args:
+        style: The style that was tried.
+        place: What was asked for.
+        status: The status of the answer.
+        opening: The beginning of its body.
+    """
+    if status >= 500:
+        return Verdict.FAILED
+    if status == 403 and style == "nested" and NESTED_REFUSAL in opening:
+        return Verdict.OTHER_STYLE
+    if status == 404 and ENDPOINT_NOT_FOUND in opening:
+        return Verdict.OTHER_STYLE
+    if status == 404 and style == "nested" and not place.named and PROJECT_NOT_FOUND in opening:
+        return Verdict.OTHER_STYLE
+    if status not in {401, 403, 429} and not opening.lstrip().startswith((b"{", b"[")):
+        # PostHog answers in JSON; a page of HTML comes from whatever else serves this path.
+        return Verdict.OTHER_STYLE
+    return Verdict.ANSWERS
+
+
+def candidates(endpoint: Endpoint, place: Place) -> tuple[Style, ...]:
+    """The styles to try, in order."""
+    if endpoint.target is Target.COLLECTION:
+        return ("nested", "root", "project") if place.named else ("root", "project")
+    return ("nested", "root", "project") if place.named else ("root", "project", "nested")
+
+
+def probe_of(endpoint: Endpoint) -> Endpoint:
+    """The read that finds out the style for a call."""
+    return LIST if endpoint.target is Target.COLLECTION else RETRIEVE
+
+
+@attrs.define
+class RouteMemory:
+    """What was found out about one host. Shared by all calls of a client."""
+
+    routes: Routes = "auto"
+    era: Era = Era.UNKNOWN
+    found: dict[tuple[Target, bool], Style] = attrs.field(factory=dict[tuple[Target, bool], Style])
+    deprecated: set[str] = attrs.field(factory=set[str])
+
+    def style_for(self, endpoint: Endpoint, place: Place) -> Style | None:
+        """The style of a call; None: find out first.
+
+        Raises:
+            ConfigurationError: The call would destroy more than it names, or cannot be made on this host.
+        """
+        if endpoint is CURRENT_KEY:
+            return "project"
+        if self.routes != "auto":
+            return self.routes
+        if endpoint.verb == "POST":
+            return self._style_of_create(place)
+        style = self.found.get((endpoint.target, place.named))
+        if style == "project" and endpoint.destroys and self.era is not Era.D:
+            raise ConfigurationError(
+                f"Nothing was deleted. This host serves environment {place.environment_id} under /api/projects/ only, where "
+                "deleting means deleting the whole project, and it was not recognised as the newest PostHog, where the two "
+                "are the same. If that is what you want, pass routes='project'."
+            )
+        return style
+
+    def _style_of_create(self, place: Place) -> Style | None:
+        if place.named:
+            return "nested"
+        style = self.found.get((Target.COLLECTION, False))
+        if style == "root":
+            raise ConfigurationError(
+                "Nothing was created. This PostHog creates environments inside a project only: pass project_id=. "
+                "(With routes='project' a new project is created, with its environment.)"
+            )
+        return style
+
+    def remember(self, endpoint: Endpoint, place: Place, style: Style) -> None:
+        """Keep the style that answered."""
+        self.found[endpoint.target, place.named] = style
+
+    def forget(self, endpoint: Endpoint, place: Place) -> None:
+        """Ask again next time: the style that used to answer is gone."""
+        self.found.pop((endpoint.target, place.named), None)
+
+    def known(self, era: Era) -> None:
+        """Take note of evidence for an era; better evidence replaces weaker."""
+        if era.rank > self.era.rank:
+            self.era = era
+
+    def succeed(self, endpoint: Endpoint, place: Place, successor: str) -> bool:
+        """Follow a ``Link`` to the successor path, where that is a style that is known.
+
+        Returns:
+            Whether the host now uses the project style for such calls.
+        """
+        known = path("project", endpoint, place)
+        plain = path("project", endpoint, attrs.evolve(place, organization_id=None))
+        if self.routes != "auto" or successor.partition("?")[0] not in {known, plain}:
+            return False
+        for target in (Target.ENVIRONMENT, Target.COLLECTION):
+            for named in (False, True):
+                self.found[target, named] = "project"
+        return True
+
+
+def successor_of(link: str) -> str | None:
+    """The path that a ``Link`` header names as successor; None where it names none on this server.
+
+    Only a plain path is taken: a link to another host is never followed.
+    """
+    for target, relation in _links(link):
+        if relation == "successor-version" and target.startswith("/") and not target.startswith("//"):
+            return target
+    return None
+
+
+def _links(link: str) -> Iterator[tuple[str, str]]:
+    for part in link.split(","):
+        target, _, parameters = part.strip().partition(";")
+        for parameter in parameters.split(";"):
+            name, _, value = parameter.strip().partition("=")
+            if name.lower() == "rel":
+                yield target.strip().removeprefix("<").removesuffix(">"), value.strip('" ')

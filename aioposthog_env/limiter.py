@@ -1,0 +1,177 @@
+"""The rate limiter: the pure mirror of ``policy.rate_limit`` plus sleeping.
+
+``acquire`` is first come, first served. Who comes to a free slot with nobody waiting takes it without any waiting or
+locking. Else one task at a time, the first in line, sleeps until the mirror has room, and the others queue behind it on a
+fair lock. Nothing is handed from task to task and no background task exists, so a cancelled waiter leaves everything as if
+it had never come.
+
+PostHog's limit belongs to the API key. So clients in one event loop that use the same key at the same host share one
+limiter by default, looked up in a registry; it is forgotten an hour after its last use, when its logs are empty anyway.
+"""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import anyio
+import attrs
+
+from aioposthog_env.errors import RateLimitWaitTooLong
+from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, RateLimitState, Slot
+
+_MARGIN: Final = 0.001
+"""Timers may fire a hair early; a task that wakes before its time would only sleep again."""
+
+
+@attrs.frozen(kw_only=True)
+class RateLimiterStatistics:
+    """A snapshot of a limiter.
+
+    Attributes:
+        used: Per limit, how many requests its window holds, those in flight included.
+        in_flight: Requests that have left and are not answered.
+        waiting: Tasks in the queue.
+        gate: Seconds until the gate set by a 429 opens; 0 when it is open.
+        pace: Requests a second while somebody else uses the key; None when there is no pace.
+        acquired: Slots given since the start.
+        refusals: Requests that the server refused since the start.
+    """
+
+    used: tuple[tuple[RateLimit, int], ...]
+    in_flight: int
+    waiting: int
+    gate: float
+    pace: float | None
+    acquired: int
+    refusals: int
+
+
+class RateLimiter:
+    """Lets requests through no faster than PostHog takes them.
+
+    One limiter may serve any number of clients of one event loop. By default it mirrors what PostHog Cloud allows a
+    personal API key: 480 requests in 60 s and 4,800 in 3,600 s.
+
+    Args:
+        limits: The limits to keep, all of them at once.
+
+    Raises:
+        ConfigurationError: No limit, or a figure that is not positive.
+    """
+
+    def __init__(self, limits: Sequence[RateLimit] = SERVER_LIMITS) -> None:
+        self._state = RateLimitState(limits)
+        self._turn = anyio.Lock()
+        self._waiting = 0
+        self._acquired = 0
+        self._changed: anyio.Event | None = None
+        self._users = 0
+        self._last_used = -math.inf
+
+    async def acquire(self, *, ceiling: float | None = None) -> Slot:
+        """Wait for the right to send one request. Every slot must be given back by one of the three methods below.
+
+        Args:
+            ceiling: The longest wait in seconds; None for no limit.
+
+        Raises:
+            RateLimitWaitTooLong: The wait would be longer, as far as can be told now.
+        """
+        now = anyio.current_time()
+        if not self._waiting and self._state.reserve(now) == 0:
+            return self._given(now)
+        _check_ceiling(self._state.wait(now, ahead=self._waiting), ceiling, ceiling)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._first_in_line(now, ceiling)
+        finally:
+            self._waiting -= 1
+
+    async def _first_in_line(self, since: float, ceiling: float | None) -> Slot:
+        while True:
+            now = anyio.current_time()
+            wait = self._state.reserve(now)
+            if wait == 0:
+                return self._given(now)
+            _check_ceiling(wait, None if ceiling is None else since + ceiling - now, ceiling)
+            self._changed = anyio.Event()
+            with anyio.move_on_after(wait + _MARGIN):
+                await self._changed.wait()
+
+    def _given(self, now: float) -> Slot:
+        self._acquired += 1
+        self._last_used = now
+        return Slot(now)
+
+    def answered(self, slot: Slot) -> None:
+        """Give a slot back: an answer came, or was lost."""
+        self._state.answered(anyio.current_time())
+        self._wake()
+
+    def not_sent(self, slot: Slot) -> None:
+        """Give a slot back unused: the request never left."""
+        self._state.not_sent()
+        self._wake()
+
+    def refused(self, slot: Slot, wait: float) -> None:
+        """Give a slot back: the server refused the request and asks everyone with this key to wait."""
+        self._state.refused(slot, anyio.current_time(), wait)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+
+    def statistics(self) -> RateLimiterStatistics:
+        """What the limiter knows now."""
+        state, now = self._state, anyio.current_time()
+        rate = state.rate(now)
+        return RateLimiterStatistics(
+            used=tuple((log.limit, log.used(now) + state.in_flight) for log in state.logs),
+            in_flight=state.in_flight,
+            waiting=self._waiting,
+            gate=max(0.0, state.not_before - now),
+            pace=None if rate == math.inf else rate,
+            acquired=self._acquired,
+            refusals=state.refusals,
+        )
+
+    def join(self) -> None:
+        """A client begins to use this limiter."""
+        self._users += 1
+        self._last_used = anyio.current_time()
+
+    def leave(self) -> None:
+        """A client has closed."""
+        self._users -= 1
+        self._last_used = anyio.current_time()
+
+    def forgettable(self, now: float) -> bool:
+        """Whether nobody uses it and every window has passed since somebody did."""
+        return not self._users and now - self._last_used > self._state.logs[-1].limit.window
+
+
+def _check_ceiling(wait: float, left: float | None, ceiling: float | None) -> None:
+    # An infinite wait only says that answers are outstanding, which come within the timeout of a request.
+    if left is not None and ceiling is not None and left < wait < math.inf:
+        raise RateLimitWaitTooLong(retry_after=wait, ceiling=ceiling)
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], RateLimiter]] = WeakKeyDictionary()
+
+
+def shared_limiter(host: str, key_digest: str) -> RateLimiter:
+    """The limiter that all clients of the running event loop share for one key at one host.
+
+    Args:
+        host: The origin.
+        key_digest: The digest of the key.
+    """
+    limiters = _shared.setdefault(asyncio.get_running_loop(), {})
+    now = anyio.current_time()
+    for name in [name for name, limiter in limiters.items() if limiter.forgettable(now)]:
+        del limiters[name]
+    return limiters.setdefault((host, key_digest), RateLimiter())

@@ -1,0 +1,107 @@
+"""What became of one request, as a value.
+
+The kinds differ in one thing that matters: what is certain. ``NotSent`` and ``Throttled`` mean that no handler ran.
+``Lost`` and ``Failed`` mean that one may have run, or may still be running. ``Answered``, ``Redirected`` and ``Refused``
+are answers to trust.
+"""
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+import attrs
+
+from aioposthog_env.policy.retry_after import parse_retry_after
+
+
+@attrs.frozen
+class Reply:
+    """A whole answer: status, headers with lower-case names, and the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def opening(self) -> bytes:
+        """The first part of the body, enough to recognise a sentence in it."""
+        return self.body[:4096]
+
+
+@attrs.frozen
+class NotSent:
+    """The request never left this machine."""
+
+    reason: str
+    certificate: bool = False
+    """The server's certificate was refused: asking again changes nothing."""
+
+
+@attrs.frozen
+class Lost:
+    """The request left, and no whole answer came."""
+
+    reason: str
+    status: int | None = None
+    """The status, where the head of an answer came and its body broke."""
+    final: bool = False
+    """Asking again would end the same way, for example with a body that is too large."""
+
+
+@attrs.frozen
+class Throttled:
+    """Refused before any handler ran, with a request to wait."""
+
+    reply: Reply
+    retry_after: float | None
+
+
+@attrs.frozen
+class Redirected:
+    """Sent to another path of the same server with the same verb and body; no handler ran."""
+
+    reply: Reply
+
+
+@attrs.frozen
+class Refused:
+    """A final no: the request is at fault."""
+
+    reply: Reply
+
+
+@attrs.frozen
+class Failed:
+    """The server or a proxy before it failed. A handler may have run; after a 500 it is over."""
+
+    reply: Reply
+
+
+@attrs.frozen
+class Answered:
+    """Success."""
+
+    reply: Reply
+
+
+Delivery: TypeAlias = NotSent | Lost | Throttled | Redirected | Refused | Failed | Answered
+
+_SAME_VERB_REDIRECTS: Final = frozenset({307, 308})
+
+
+def classify(reply: Reply, success: frozenset[int]) -> Delivery:
+    """Sort an answer by its status.
+
+    A 503 that says ``database_unavailable`` is sent before the handler runs (contract 4.2), like a 429; any other 5xx may
+    come from a proxy while the handler goes on.
+    """
+    status = reply.status
+    if status in success:
+        return Answered(reply)
+    if status == 429 or (status == 503 and b'"database_unavailable"' in reply.opening):
+        headers = reply.headers
+        return Throttled(reply, parse_retry_after(headers.get("retry-after"), date=headers.get("date")))
+    if status in _SAME_VERB_REDIRECTS:
+        return Redirected(reply)
+    if status == 408 or status >= 500:
+        return Failed(reply)
+    return Refused(reply)
