@@ -134,7 +134,7 @@ def error_of(
 
     Args:
         status: The HTTP status.
-        headers: The headers, looked up by lower-case names.
+        headers: The headers.
         body: The body.
         host: The origin that answered, named where the wrong region may be the cause.
         retry_after: Seconds that the server asked to wait.
@@ -146,7 +146,7 @@ def error_of(
     code = f" {envelope.code}" if envelope.code else ""
     message = f"PostHog answered {status}{code}: {what}".rstrip(".") + "."
     if 300 <= status < 400:
-        message = f"{host} redirects to {_origin(headers.get('location', ''), host)}, which was not followed: {_REDIRECT}"
+        message = f"{host} redirects to {_origin(headers.get('Location', ''), host)}, which was not followed: {_REDIRECT}"
     elif remedy := _remedy(status, envelope, body, host):
         message = f"{message} {remedy}"
     fields: dict[str, Any] = attrs.asdict(envelope)

@@ -150,7 +150,7 @@ class RouteMemory:
         """The style of a call; None: find out first.
 
         Raises:
-            ConfigurationError: The call would destroy more than it names, or cannot be made on this host.
+            ConfigurationError: The call cannot be made on this host.
         """
         if endpoint is CURRENT_KEY:
             return "project"
@@ -159,13 +159,41 @@ class RouteMemory:
         if endpoint.verb == "POST":
             return self._style_of_create(place)
         style = self.found.get((endpoint.target, place.named))
-        if style == "project" and endpoint.destroys and self.era is not Era.D:
-            raise ConfigurationError(
-                f"Nothing was deleted. This host serves environment {place.environment_id} under /api/projects/ only, where "
-                "deleting means deleting the whole project, and it was not recognised as the newest PostHog, where the two "
-                "are the same. If that is what you want, pass routes='project'."
-            )
-        return style
+        return style if self._harmless(endpoint, style) else None
+
+    def _harmless(self, endpoint: Endpoint, style: Style | None) -> bool:
+        """Whether a call acts on no more than it names. Only on the newest era is a project its one environment."""
+        return not (endpoint.destroys and style == "project") or self.era is Era.D or self.routes == "project"
+
+    def settle(self, endpoint: Endpoint, place: Place, answering: Style) -> Style:
+        """Keep the style that answered a probe, and give the one to use for this call.
+
+        Raises:
+            ConfigurationError: The call would destroy more than it names, or cannot be made on this host.
+        """
+        kind = endpoint.target, place.named
+        if self.found.get(kind) != "project":  # a Deprecation header may have moved it on already
+            self.found[kind] = answering
+        style = self.style_for(endpoint, place)
+        if style is not None:
+            return style
+        if self._harmless(endpoint, answering):
+            return answering
+        raise ConfigurationError(
+            f"Nothing was deleted. This host serves environment {place.environment_id} under /api/projects/ only, where "
+            "deleting means deleting the whole project, and it was not recognised as the newest PostHog, where the two "
+            "are the same. If that is what you want, pass routes='project'."
+        )
+
+    def gone(self, endpoint: Endpoint, place: Place, verdict: Verdict) -> bool:
+        """Whether the style that used to answer is refused now; forget it then.
+
+        Creating is left out: its path follows from its arguments alone.
+        """
+        if self.routes != "auto" or endpoint.verb == "POST" or verdict is not Verdict.OTHER_STYLE:
+            return False
+        self.found.pop((endpoint.target, place.named), None)
+        return True
 
     def _style_of_create(self, place: Place) -> Style | None:
         if place.named:
@@ -177,14 +205,6 @@ class RouteMemory:
                 "(With routes='project' a new project is created, with its environment.)"
             )
         return style
-
-    def remember(self, endpoint: Endpoint, place: Place, style: Style) -> None:
-        """Keep the style that answered."""
-        self.found[endpoint.target, place.named] = style
-
-    def forget(self, endpoint: Endpoint, place: Place) -> None:
-        """Ask again next time: the style that used to answer is gone."""
-        self.found.pop((endpoint.target, place.named), None)
 
     def known(self, era: Era) -> None:
         """Take note of evidence for an era; better evidence replaces weaker."""

@@ -15,7 +15,7 @@ from aioposthog_env.policy.retry_after import parse_retry_after
 
 @attrs.frozen
 class Reply:
-    """A whole answer: status, headers with lower-case names, and the body."""
+    """A whole answer: status, headers whose names ignore case, and the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -25,6 +25,11 @@ class Reply:
     def opening(self) -> bytes:
         """The first part of the body, enough to recognise a sentence in it."""
         return self.body[:4096]
+
+    def all(self, name: str) -> list[str]:
+        """All values of a header that may come more than once."""
+        several = getattr(self.headers, "getall", None)
+        return list(several(name, [])) if several is not None else [self.headers[name]] if name in self.headers else []
 
 
 @attrs.frozen
@@ -99,7 +104,7 @@ def classify(reply: Reply, success: frozenset[int]) -> Delivery:
         return Answered(reply)
     if status == 429 or (status == 503 and b'"database_unavailable"' in reply.opening):
         headers = reply.headers
-        return Throttled(reply, parse_retry_after(headers.get("retry-after"), date=headers.get("date")))
+        return Throttled(reply, parse_retry_after(headers.get("Retry-After"), date=headers.get("Date")))
     if status in _SAME_VERB_REDIRECTS:
         return Redirected(reply)
     if status == 408 or status >= 500:

@@ -1,0 +1,174 @@
+"""The safe way to read and change many PostHog environments at once, from async Python or a shell.
+
+Names are resolved when they are first used (PEP 562), so that importing this package, and starting its command line,
+costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aioposthog_env.version import __version__
+
+if TYPE_CHECKING:
+    from aioposthog_env.access import AccessReport, EndpointAccess, EnvironmentAccess
+    from aioposthog_env.api.era import Era
+    from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, Secret, SessionCookie
+    from aioposthog_env.bulk.outcome import BulkReport, Outcome
+    from aioposthog_env.bulk.run import BulkRun
+    from aioposthog_env.environments import AsyncEnvironments
+    from aioposthog_env.errors import (
+        ApiError,
+        AuthenticationError,
+        BulkError,
+        ClientStateError,
+        ConfigurationError,
+        ConflictError,
+        CredentialNotAcceptedError,
+        DecodeError,
+        InvalidSettingsError,
+        JournalError,
+        NotFoundError,
+        NotSentError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        PostHogEnvError,
+        RateLimitWaitTooLong,
+        ScopeError,
+        ServerError,
+        SettingsNotAppliedError,
+        StateChangedError,
+        ThrottledError,
+        TransportError,
+        ValidationError,
+    )
+    from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
+    from aioposthog_env.models.activity import ActivityEntry
+    from aioposthog_env.models.environment import Environment, EnvironmentRef, EnvironmentSummary
+    from aioposthog_env.models.intents import ProductIntent
+    from aioposthog_env.models.keys import KeyInfo
+    from aioposthog_env.models.restrictions import IngestionRestriction
+    from aioposthog_env.models.settings import UNSET, TeamSettings, UnsetType
+    from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit
+    from aioposthog_env.policy.retry import RetryPolicy
+    from aioposthog_env.sandbox import Sandbox
+    from aioposthog_env.session import PostHogSession, log_in
+    from aioposthog_env.transport import Timeout
+
+_ROOMS = {
+    "access": ("AccessReport", "EndpointAccess", "EnvironmentAccess"),
+    "api.era": ("Era",),
+    "auth": ("Credential", "OAuthToken", "PersonalAPIKey", "Secret", "SessionCookie"),
+    "bulk.outcome": ("BulkReport", "Outcome"),
+    "bulk.run": ("BulkRun",),
+    "environments": ("AsyncEnvironments",),
+    "errors": (
+        "ApiError",
+        "AuthenticationError",
+        "BulkError",
+        "ClientStateError",
+        "ConfigurationError",
+        "ConflictError",
+        "CredentialNotAcceptedError",
+        "DecodeError",
+        "InvalidSettingsError",
+        "JournalError",
+        "NotFoundError",
+        "NotSentError",
+        "OutcomeUnknownError",
+        "PermissionDeniedError",
+        "PostHogEnvError",
+        "RateLimitWaitTooLong",
+        "ScopeError",
+        "ServerError",
+        "SettingsNotAppliedError",
+        "StateChangedError",
+        "ThrottledError",
+        "TransportError",
+        "ValidationError",
+    ),
+    "limiter": ("RateLimiter", "RateLimiterStatistics"),
+    "models.activity": ("ActivityEntry",),
+    "models.environment": ("Environment", "EnvironmentRef", "EnvironmentSummary"),
+    "models.intents": ("ProductIntent",),
+    "models.keys": ("KeyInfo",),
+    "models.restrictions": ("IngestionRestriction",),
+    "models.settings": ("UNSET", "TeamSettings", "UnsetType"),
+    "policy.rate_limit": ("SERVER_LIMITS", "RateLimit"),
+    "policy.retry": ("RetryPolicy",),
+    "sandbox": ("Sandbox",),
+    "session": ("PostHogSession", "log_in"),
+    "transport": ("Timeout",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "SERVER_LIMITS",
+    "UNSET",
+    "AccessReport",
+    "ActivityEntry",
+    "ApiError",
+    "AsyncEnvironments",
+    "AuthenticationError",
+    "BulkError",
+    "BulkReport",
+    "BulkRun",
+    "ClientStateError",
+    "ConfigurationError",
+    "ConflictError",
+    "Credential",
+    "CredentialNotAcceptedError",
+    "DecodeError",
+    "EndpointAccess",
+    "Environment",
+    "EnvironmentAccess",
+    "EnvironmentRef",
+    "EnvironmentSummary",
+    "Era",
+    "IngestionRestriction",
+    "InvalidSettingsError",
+    "JournalError",
+    "KeyInfo",
+    "NotFoundError",
+    "NotSentError",
+    "OAuthToken",
+    "Outcome",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "PersonalAPIKey",
+    "PostHogEnvError",
+    "PostHogSession",
+    "ProductIntent",
+    "RateLimit",
+    "RateLimitWaitTooLong",
+    "RateLimiter",
+    "RateLimiterStatistics",
+    "RetryPolicy",
+    "Sandbox",
+    "ScopeError",
+    "Secret",
+    "ServerError",
+    "SessionCookie",
+    "SettingsNotAppliedError",
+    "StateChangedError",
+    "TeamSettings",
+    "ThrottledError",
+    "Timeout",
+    "TransportError",
+    "UnsetType",
+    "ValidationError",
+    "__version__",
+    "log_in",
+]
+
+
+def __getattr__(name: str) -> Any:
+    room = _HOME.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{room}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(__all__) | set(globals()))

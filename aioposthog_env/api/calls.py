@@ -1,0 +1,170 @@
+"""One call as a value: the endpoint and what is sent with it, checked, without saying to which environment.
+
+The facade makes one for a single environment, the bulk run makes one and uses it for thousands.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlencode
+
+import attrs
+
+from aioposthog_env.api import endpoints
+from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.activity import ActivityPage
+from aioposthog_env.models.converter import encode, unstructure
+from aioposthog_env.models.environment import Environment, EnvironmentPage
+from aioposthog_env.models.keys import KeyInfo
+from aioposthog_env.models.restrictions import IngestionRestriction
+from aioposthog_env.models.settings import JSONValue, TeamSettings
+from aioposthog_env.models.validation import check
+
+T = TypeVar("T")
+
+_LONGEST_PRODUCT_TYPE: Final = 255
+"""Longer ones crash older servers (contract 10)."""
+
+
+@attrs.frozen
+class Call(Generic[T]):
+    """What is sent.
+
+    Attributes:
+        endpoint: The row of the endpoint table.
+        body: The body, encoded; None for none.
+        fields: The keys of the body, on which the scope of an update may depend.
+        query: The query with its question mark, or nothing.
+        asked: The settings that the answer is compared with.
+    """
+
+    endpoint: Endpoint
+    body: bytes | None = None
+    fields: frozenset[str] = frozenset()
+    query: str = ""
+    asked: TeamSettings | None = None
+
+
+def _with_settings(
+    endpoint: Endpoint, settings: TeamSettings | None, extra: Mapping[str, JSONValue] | None = None
+) -> Call[Environment]:
+    wire: dict[str, JSONValue] = {}
+    if settings is not None:
+        check(settings)
+        wire |= unstructure(settings)
+    wire |= extra or {}
+    return Call(endpoint, encode(wire) if wire else None, frozenset(wire), asked=settings)
+
+
+def _product(product_type: str) -> str:
+    if not product_type.strip() or len(product_type) > _LONGEST_PRODUCT_TYPE:
+        raise ConfigurationError(f"product_type must hold 1 to {_LONGEST_PRODUCT_TYPE} characters.")
+    return product_type
+
+
+def list_page(*, limit: int, offset: int, search: str | None) -> Call[EnvironmentPage]:
+    """One page of the list."""
+    query: dict[str, object] = {"limit": limit}
+    if offset:
+        query["offset"] = offset
+    if search:
+        query["search"] = search
+    return Call(endpoints.LIST, query=f"?{urlencode(query)}")
+
+
+def retrieve() -> Call[Environment]:
+    """Read an environment."""
+    return Call(endpoints.RETRIEVE)
+
+
+def update(settings: TeamSettings) -> Call[Environment]:
+    """Change settings.
+
+    Raises:
+        ConfigurationError: No setting is set, or values that no PostHog takes.
+    """
+    call = _with_settings(endpoints.UPDATE, settings)
+    if not call.fields:
+        raise ConfigurationError("Nothing was sent: no setting is set. Give the settings to change, for example anonymize_ips=True.")
+    return call
+
+
+def create(settings: TeamSettings) -> Call[Environment]:
+    """Create an environment.
+
+    Raises:
+        ConfigurationError: Values that no PostHog takes, or settings that cannot be given on creation.
+    """
+    check(settings, creating=True)
+    wire = unstructure(settings)
+    return Call(endpoints.CREATE, encode(wire), frozenset(wire), asked=settings)
+
+
+def delete() -> Call[None]:
+    """Delete an environment."""
+    return Call(endpoints.DELETE)
+
+
+def activity_page(*, page: int, limit: int) -> Call[ActivityPage]:
+    """One page of the activity log, from 1."""
+    return Call(endpoints.ACTIVITY, query=f"?page={page}&limit={limit}")
+
+
+def add_product_intent(
+    product_type: str,
+    *,
+    intent_context: str | None = None,
+    metadata: Mapping[str, JSONValue] | None = None,
+    settings: TeamSettings | None = None,
+) -> Call[Environment]:
+    """Say that a product is of interest.
+
+    Raises:
+        ConfigurationError: The product type is empty or too long.
+    """
+    body: dict[str, Any] = {"product_type": _product(product_type)}
+    if intent_context is not None:
+        body["intent_context"] = intent_context
+    if metadata is not None:
+        body["metadata"] = dict(metadata)
+    return _with_settings(endpoints.ADD_PRODUCT_INTENT, settings, body)
+
+
+def complete_product_onboarding(product_type: str, *, settings: TeamSettings | None = None) -> Call[Environment]:
+    """Say that the onboarding of a product is complete.
+
+    Raises:
+        ConfigurationError: The product type is empty or too long.
+    """
+    body: dict[str, JSONValue] = {"product_type": _product(product_type)}
+    return _with_settings(endpoints.COMPLETE_PRODUCT_ONBOARDING, settings, body)
+
+
+def event_ingestion_restrictions() -> Call[list[IngestionRestriction]]:
+    """Read what the ingestion holds back."""
+    return Call(endpoints.EVENT_INGESTION_RESTRICTIONS)
+
+
+def is_generating_demo_data() -> Call[bool]:
+    """Ask whether demo data is still being made."""
+    return Call(endpoints.IS_GENERATING_DEMO_DATA)
+
+
+def reset_token(*, settings: TeamSettings | None = None) -> Call[Environment]:
+    """Replace the project token."""
+    return _with_settings(endpoints.RESET_TOKEN, settings)
+
+
+def rotate_secret_token(*, settings: TeamSettings | None = None) -> Call[Environment]:
+    """Replace the secret token."""
+    return _with_settings(endpoints.ROTATE_SECRET_TOKEN, settings)
+
+
+def delete_secret_token_backup(*, settings: TeamSettings | None = None) -> Call[Environment]:
+    """Drop the backup of the secret token."""
+    return _with_settings(endpoints.DELETE_SECRET_TOKEN_BACKUP, settings)
+
+
+def current_key() -> Call[KeyInfo]:
+    """Read the key's own record."""
+    return Call(endpoints.CURRENT_KEY)

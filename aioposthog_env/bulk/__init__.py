@@ -1,0 +1,1 @@
+"""The same call to many environments."""

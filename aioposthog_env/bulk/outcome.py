@@ -1,0 +1,127 @@
+"""What became of each environment of a bulk run, and of the run as a whole."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError
+from aioposthog_env.models.environment import EnvironmentRef
+
+T_co = TypeVar("T_co", covariant=True)
+
+Status: TypeAlias = Literal["succeeded", "unchanged", "failed", "unknown", "skipped"]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome(Generic[T_co]):
+    """What became of one environment.
+
+    Attributes:
+        ref: The environment.
+        status: ``succeeded``; ``unchanged``: nothing had to be done; ``failed``: it did not happen, or the error says what
+            did; ``unknown``: it may or may not have happened, look before repeating it; ``skipped``: not tried.
+        reason: Why it is unchanged or skipped, for example ``stopped``.
+        value: What the call returned; None unless it succeeded.
+        error: Why it failed, is unknown, or was skipped.
+        not_applied: Settings that the server did not take although the call itself happened.
+        attempts: Requests sent for this environment.
+        waited: Seconds spent waiting, for the rate limit and between attempts.
+    """
+
+    ref: EnvironmentRef
+    status: Status
+    reason: str | None = None
+    value: T_co | None = None
+    error: PostHogEnvError | None = None
+    not_applied: tuple[str, ...] = ()
+    attempts: int = 0
+    waited: float = 0.0
+
+
+def failure(ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[object]:
+    """The outcome of a call that raised."""
+    status: Status = "unknown" if isinstance(error, OutcomeUnknownError) else "failed"
+    return Outcome[object](ref=ref, status=status, error=error, attempts=error.attempts, waited=error.waited)
+
+
+@attrs.frozen
+class BulkReport(Generic[T_co]):
+    """All outcomes of a bulk run, in the order in which they came.
+
+    Attributes:
+        outcomes: One outcome per environment.
+        seconds: How long the run took.
+        stopped_by: The error that ended the run before all environments were tried; None where none did.
+    """
+
+    outcomes: tuple[Outcome[T_co], ...]
+    seconds: float = 0.0
+    stopped_by: PostHogEnvError | None = None
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __iter__(self) -> Iterator[Outcome[T_co]]:
+        return iter(self.outcomes)
+
+    def _with(self, status: Status) -> tuple[Outcome[T_co], ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.status == status)
+
+    @property
+    def succeeded(self) -> tuple[Outcome[T_co], ...]:
+        """Done."""
+        return self._with("succeeded")
+
+    @property
+    def unchanged(self) -> tuple[Outcome[T_co], ...]:
+        """Nothing had to be done."""
+        return self._with("unchanged")
+
+    @property
+    def failed(self) -> tuple[Outcome[T_co], ...]:
+        """Not done; each carries its error."""
+        return self._with("failed")
+
+    @property
+    def unknown(self) -> tuple[Outcome[T_co], ...]:
+        """May or may not have happened. Look before repeating."""
+        return self._with("unknown")
+
+    @property
+    def skipped(self) -> tuple[Outcome[T_co], ...]:
+        """Not tried."""
+        return self._with("skipped")
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """How many environments ended in each status."""
+        counted = Counter(outcome.status for outcome in self.outcomes)
+        order: Sequence[Status] = ("succeeded", "unchanged", "failed", "unknown", "skipped")
+        return {status: counted[status] for status in order}
+
+    def remaining(self) -> list[EnvironmentRef]:
+        """The environments that a next run may take: those that failed or were skipped.
+
+        Those whose outcome is unknown are left out, because repeating them may do harm; see ``unknown``.
+        """
+        return [outcome.ref for outcome in self.outcomes if outcome.status in ("failed", "skipped")]
+
+    def raise_for_failures(self) -> None:
+        """Raise unless every environment succeeded or needed nothing.
+
+        Raises:
+            BulkError: Some failed, were skipped, or are unknown. It carries this report.
+        """
+        bad = len(self.failed) + len(self.unknown) + len(self.skipped)
+        if not bad:
+            return
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
+        first = next((outcome for outcome in self.outcomes if outcome.error is not None), None)
+        example = f" The first error: {first.error}" if first is not None else ""
+        raise BulkError(f"{bad} of {len(self)} environments are not done ({counts}).{example}", report=self)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "nothing to do"
+        return f"{len(self)} environments in {self.seconds:.1f} s: {counts}"

@@ -1,0 +1,239 @@
+"""The worker pool: one call to each of any number of environments.
+
+A fixed number of workers draw from one iterator, so memory does not grow with the number of environments (but for the ids
+seen, which keep a duplicate from being run twice). An error of one environment becomes its outcome and disturbs no other.
+Two things stop the rest: a credential that the server refuses, since every further call would be refused too, and
+``stop_after_failures``. What is then left is reported as skipped, so that every environment has an outcome.
+
+Outcomes come back through an outbox of bounded size: a deque and one waiting consumer. Where the consumer is slow, the
+workers wait. Leaving the ``async with`` early cancels the workers; calls in flight are cancelled where they are.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
+from types import TracebackType
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+import anyio
+import anyio.abc
+
+from aioposthog_env.bulk.outcome import BulkReport, Outcome, failure
+from aioposthog_env.errors import AuthenticationError, ConfigurationError, PostHogEnvError, SettingsNotAppliedError
+from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
+from aioposthog_env.session import Result
+
+T = TypeVar("T")
+
+Refs: TypeAlias = Iterable[AnyRef] | AsyncIterable[AnyRef]
+"""Which environments: any iterable, also an asynchronous one such as ``environments.list()``."""
+Work: TypeAlias = Callable[[EnvironmentRef], Awaitable[Result[T]]]
+
+_OUTBOX = 64
+
+
+class _Outbox(Generic[T]):
+    """Outcomes on their way from many workers to one consumer."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: deque[Outcome[T]] = deque()
+        self._filled: anyio.Event | None = None
+        self._drained: anyio.Event | None = None
+        self._closed = False
+
+    async def put(self, item: Outcome[T]) -> None:
+        while len(self._items) >= self._size:
+            self._drained = self._drained or anyio.Event()
+            await self._drained.wait()
+        self._items.append(item)
+        self._tell_consumer()
+
+    def close(self) -> None:
+        self._closed = True
+        self._tell_consumer()
+
+    def _tell_consumer(self) -> None:
+        if self._filled is not None:
+            self._filled.set()
+            self._filled = None
+
+    async def get(self) -> Outcome[T]:
+        while not self._items:
+            if self._closed:
+                raise StopAsyncIteration
+            self._filled = anyio.Event()
+            await self._filled.wait()
+        item = self._items.popleft()
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+        return item
+
+
+class BulkRun(Generic[T]):
+    """A bulk run that has not started yet.
+
+    Await it for a ``BulkReport``, or enter it with ``async with`` and iterate over the outcomes as they come. It runs once.
+    """
+
+    def __init__(self, refs: Refs, work: Work[T], *, concurrency: int, stop_after_failures: int | None) -> None:
+        self._source = refs
+        self._work = work
+        self._concurrency = concurrency
+        self._stop_after_failures = stop_after_failures
+        self._turn = anyio.Lock()
+        self._failures = 0
+        self._stopped_by: PostHogEnvError | None = None
+        self._started = False
+        self._outbox: _Outbox[T] = _Outbox(_OUTBOX)
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    def __await__(self) -> Generator[Any, Any, BulkReport[T]]:
+        return self._report().__await__()
+
+    async def _report(self) -> BulkReport[T]:
+        began = anyio.current_time()
+        outcomes: list[Outcome[T]] = []
+
+        async def keep(outcome: Outcome[T]) -> None:
+            outcomes.append(outcome)
+
+        await self._run(keep)
+        return BulkReport(tuple(outcomes), anyio.current_time() - began, self._stopped_by)
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._fill_outbox)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        tasks, self._tasks = self._tasks, None
+        if tasks is None:
+            return None
+        tasks.cancel_scope.cancel()
+        try:
+            return await tasks.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # One body, one error: what the caller raised, or what a worker raised, is not wrapped.
+            if error is not None and group.exceptions == (error,):
+                return False
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+
+    @property
+    def stopped_by(self) -> PostHogEnvError | None:
+        """The error that ended the run before all environments were tried; None where none did."""
+        return self._stopped_by
+
+    def __aiter__(self) -> AsyncIterator[Outcome[T]]:
+        return self
+
+    async def __anext__(self) -> Outcome[T]:
+        if self._tasks is None:
+            raise ConfigurationError("Enter the run first: `async with environments.each(refs).retrieve() as outcomes:`.")
+        return await self._outbox.get()
+
+    async def _fill_outbox(self) -> None:
+        await self._run(self._outbox.put)
+        self._outbox.close()
+
+    async def _run(self, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
+        if self._started:
+            raise ConfigurationError("A bulk run runs once; call each(…) again for another.")
+        self._started = True
+        refs = _distinct(self._source)
+        try:
+            async with anyio.create_task_group() as workers:
+                for _ in range(self._workers()):
+                    workers.start_soon(self._worker, refs, keep)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+
+    def _workers(self) -> int:
+        return min(self._concurrency, len(self._source)) if isinstance(self._source, Sized) else self._concurrency
+
+    async def _worker(
+        self, refs: Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef], keep: Callable[[Outcome[T]], Awaitable[None]]
+    ) -> None:
+        while (ref := await self._next(refs)) is not None:
+            await keep(await self._one(ref))
+
+    async def _next(self, refs: Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]) -> EnvironmentRef | None:
+        if isinstance(refs, Iterator):
+            return next(refs, None)
+        async with self._turn:  # an asynchronous generator takes one caller at a time
+            return await anext(refs, None)
+
+    async def _one(self, ref: EnvironmentRef) -> Outcome[T]:
+        if self._stopped_by is not None:
+            return Outcome(ref=ref, status="skipped", reason="stopped", error=self._stopped_by)
+        try:
+            result = await self._work(ref)
+        except SettingsNotAppliedError as error:
+            if error.action_done:
+                return Outcome(
+                    ref=ref,
+                    status="succeeded",
+                    value=error.environment,
+                    not_applied=error.fields,
+                    attempts=error.attempts,
+                    waited=error.waited,
+                )
+            return self._failed(ref, error)
+        except PostHogEnvError as error:
+            return self._failed(ref, error)
+        return Outcome(ref=ref, status="succeeded", value=result.value, attempts=result.attempts, waited=result.waited)
+
+    def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:
+        self._failures += 1
+        enough = self._stop_after_failures is not None and self._failures >= self._stop_after_failures
+        if self._stopped_by is None and (enough or isinstance(error, AuthenticationError)):
+            self._stopped_by = error
+        return failure(ref, error)
+
+
+def checked_refs(refs: Refs) -> Refs:
+    """The environments of a run, refused before anything is sent where one of a collection is none.
+
+    Raises:
+        ConfigurationError: Not a collection of environments.
+    """
+    if isinstance(refs, str | bytes | int | EnvironmentRef):
+        raise ConfigurationError("each(…) takes a collection of environments, such as [42, 43].")
+    if isinstance(refs, Sized) and isinstance(refs, Iterable):
+        for number, ref in enumerate(refs):
+            try:
+                as_ref(ref)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"Nothing was sent. Item {number} of the environments: {error.message}") from None
+    elif not isinstance(refs, Iterable | AsyncIterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"each(…) takes a collection of environments, not a {type(refs).__name__}.")
+    return refs
+
+
+def _distinct(refs: Refs) -> Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]:
+    return _distinct_of_iterable(refs) if isinstance(refs, Iterable) else _distinct_of_async(refs)
+
+
+def _distinct_of_iterable(refs: Iterable[AnyRef]) -> Iterator[EnvironmentRef]:
+    seen: set[int] = set()
+    for given in refs:
+        ref = as_ref(given)
+        if ref.id not in seen:
+            seen.add(ref.id)
+            yield ref
+
+
+async def _distinct_of_async(refs: AsyncIterable[AnyRef]) -> AsyncIterator[EnvironmentRef]:
+    seen: set[int] = set()
+    async for given in refs:
+        ref = as_ref(given)
+        if ref.id not in seen:
+            seen.add(ref.id)
+            yield ref

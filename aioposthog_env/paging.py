@@ -1,0 +1,84 @@
+"""What spans several requests: the list of environments, and an activity log.
+
+PostHog's list has no defined order (contract 5): while it is paged through, a write elsewhere can move an environment from
+a page not yet read to one already read, and it would be missed. So the list is asked for in one large page, the distinct
+ids are held against the server's ``count``, and where they differ it is read again.
+
+The activity log is newest first and grows while it is read, which repeats entries; they are dropped. A page past the end is
+a 500 on some servers (contract 2.7), so the number of pages is computed and the page past the end is never asked for.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aioposthog_env.api import calls
+from aioposthog_env.api.routes import Place
+from aioposthog_env.errors import TransportError
+from aioposthog_env.models.activity import ActivityEntry
+from aioposthog_env.models.environment import EnvironmentSummary
+from aioposthog_env.session import PostHogSession, Result
+
+LIST_PAGE: Final = 10_000
+_LIST_READS: Final = 5
+ACTIVITY_PAGE: Final = 100
+
+
+async def list_all(session: PostHogSession, place: Place, search: str | None) -> list[EnvironmentSummary]:
+    """Every environment that the credential can see, each once.
+
+    Raises:
+        TransportError: The list kept changing while it was read; none is returned rather than some left out.
+    """
+    found: dict[int, EnvironmentSummary] = {}
+    count = 0
+    for _ in range(_LIST_READS):
+        found, count = await _read_list(session, place, search)
+        if len(found) == count:
+            break
+    else:
+        raise TransportError(
+            f"The list kept changing: {len(found)} distinct environments of {count} after {_LIST_READS} readings. Read it again "
+            "when less is going on, or name the environments.",
+            endpoint="list",
+        )
+    environments = found.values()
+    if place.organization_id is not None:
+        environments = [one for one in environments if one.organization == place.organization_id]
+    if search:
+        # Older servers ignore the parameter; newer ones search the name, ignoring case.
+        environments = [one for one in environments if search.casefold() in one.name.casefold()]
+    return list(environments)
+
+
+async def _read_list(
+    session: PostHogSession, place: Place, search: str | None
+) -> tuple[dict[int, EnvironmentSummary], int]:
+    found: dict[int, EnvironmentSummary] = {}
+    offset = 0
+    while True:
+        page = (await session.call(calls.list_page(limit=LIST_PAGE, offset=offset, search=search), place)).value
+        found |= {one.id: one for one in page.results}
+        offset += len(page.results)
+        if not page.results or page.next is None or offset >= page.count:
+            return found, page.count
+
+
+async def activity_pages(
+    session: PostHogSession, place: Place, *, page_size: int = ACTIVITY_PAGE
+) -> AsyncIterator[Result[list[ActivityEntry]]]:
+    """The entries page by page, newest first, each entry once."""
+    seen: set[str] = set()
+    number = 1
+    while True:
+        result = await session.call(calls.activity_page(page=number, limit=page_size), place)
+        page = result.value
+        fresh = [entry for entry in page.results if (identity := _identity(entry)) not in seen and not seen.add(identity)]
+        yield Result(fresh, result.attempts, result.waited)
+        if page.next is None or number * page_size >= page.total_count:
+            return
+        number += 1
+
+
+def _identity(entry: ActivityEntry) -> str:
+    # The server of October 2024 sends no ids; two entries that are alike in everything are one.
+    return entry.id if isinstance(entry.id, str) else repr(entry)

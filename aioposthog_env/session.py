@@ -1,0 +1,340 @@
+"""The session: who calls which host under which policies, and the way of one call through it.
+
+::
+
+    call
+     ├─ scopes          what the call needs against what the credential has; refused here, nothing is sent
+     └─ exchange        until a decision ends it:
+         ├─ style       which URL style this host takes; found out once, by reading
+         ├─ limiter     wait for a slot, holding no connection
+         ├─ transport   exactly one request, the body read whole
+         └─ decide      return, wait and go round, read back, or raise
+
+A session is bound to the event loop in which it was entered. ``with_options`` gives another view of the same session with
+other policies: connections, limiter, retry budget and all that was found out about the host are shared.
+"""
+
+from collections.abc import Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Generic, TypeVar, cast
+
+import anyio
+import attrs
+
+from aioposthog_env.api import calls, replies
+from aioposthog_env.api.calls import Call
+from aioposthog_env.api.endpoints import UPDATE, Repeat
+from aioposthog_env.api.era import Era
+from aioposthog_env.api.routes import Place, RouteMemory, Routes, check_routes
+from aioposthog_env.api.scopes import Grant, needed_for_update, refusal
+from aioposthog_env.auth import (
+    Credential,
+    OAuthToken,
+    PersonalAPIKey,
+    SessionCookie,
+    credential_from_environment,
+    resolve_host,
+)
+from aioposthog_env.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    NotSentError,
+    PostHogEnvError,
+    RateLimitWaitTooLong,
+    ScopeError,
+    SettingsNotAppliedError,
+    TransportError,
+)
+from aioposthog_env.exchange import Exchange, Host, Limiter, Options
+from aioposthog_env.limiter import RateLimiter, shared_limiter
+from aioposthog_env.models.applied import not_applied
+from aioposthog_env.models.converter import encode
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.keys import KeyInfo
+from aioposthog_env.models.settings import CONFIG_FIELDS_B
+from aioposthog_env.policy.delivery import Lost, NotSent, Reply
+from aioposthog_env.policy.retry import RetryPolicy
+from aioposthog_env.recovery import outcome_unknown
+from aioposthog_env.telemetry import Hook
+from aioposthog_env.transport import TLS, USER_AGENT, Timeout, Transport
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Result(Generic[T]):
+    """What a call gave, and what it took: requests, and seconds of waiting."""
+
+    value: T
+    attempts: int
+    waited: float
+
+
+@attrs.define
+class _Access:
+    """What is known of the credential, once it was asked for."""
+
+    grant: Grant | None = None
+    asking: anyio.Lock = attrs.field(factory=anyio.Lock)
+
+
+class PostHogSession:
+    """An aiohttp session that knows PostHog: auth, scopes, URL styles, rate limits and repeats.
+
+    ``AsyncEnvironments`` takes the same arguments and describes them.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        auth: Credential | None = None,
+        routes: Routes = "auto",
+        retry: RetryPolicy | None = None,
+        timeout: Timeout | None = None,
+        limiter: Limiter = "shared",
+        enforce_scopes: bool = True,
+        max_connections: int = 32,
+        max_body: int = 16 * 2**20,
+        ssl: TLS = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
+        allow_insecure_http: bool = False,
+        hooks: Sequence[Hook] = (),
+    ) -> None:
+        origin = resolve_host(host, allow_insecure_http=allow_insecure_http)
+        credential: object = credential_from_environment() if auth is None else auth
+        if not isinstance(credential, PersonalAPIKey | OAuthToken | SessionCookie):
+            raise ConfigurationError("auth takes a PersonalAPIKey, an OAuthToken or a SessionCookie, not a bare value.")
+        if not (limiter is None or limiter == "shared" or isinstance(limiter, RateLimiter)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError("limiter takes a RateLimiter, None for no limit, or 'shared'.")
+        transport = Transport(
+            origin, max_connections=max_connections, max_body=max_body, ssl=ssl, proxy=proxy, trust_env=trust_env
+        )
+        self._host = Host(origin, credential, transport, RouteMemory(check_routes(routes)))
+        self._limiter: Limiter = limiter
+        self._access = _Access()
+        self.options = Options(
+            retry=retry or RetryPolicy(), timeout=timeout or Timeout(), enforce_scopes=enforce_scopes, hooks=tuple(hooks)
+        )
+
+    def with_options(self, options: Options) -> "PostHogSession":
+        """Another view of the same session."""
+        other = object.__new__(PostHogSession)
+        other.__dict__ = self.__dict__ | {"options": options}
+        return other
+
+    async def open(self) -> None:
+        """Bind the session to the running event loop.
+
+        Raises:
+            ClientStateError: It was opened before.
+        """
+        host = self._host
+        await host.transport.open()
+        limiter = self._limiter
+        if limiter == "shared":
+            key = host.credential
+            limiter = shared_limiter(host.origin, key.value.digest()) if isinstance(key, PersonalAPIKey) else None
+        host.limiter = limiter
+        if limiter is not None:
+            limiter.join()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        limiter, self._host.limiter = self._host.limiter, None
+        if limiter is not None:
+            limiter.leave()
+        await self._host.transport.close()
+
+    @property
+    def origin(self) -> str:
+        """The host that calls go to."""
+        return self._host.origin
+
+    @property
+    def credential(self) -> Credential:
+        """What proves who is calling."""
+        return self._host.credential
+
+    @property
+    def era(self) -> Era:
+        """Which generation of PostHog answers, as far as was seen."""
+        return self._host.routes.era
+
+    @property
+    def limiter(self) -> RateLimiter | None:
+        """The rate limiter in use; None before entering, and where there is none."""
+        return self._host.limiter
+
+    async def call(self, call: Call[T], place: Place) -> Result[T]:
+        """Make a call.
+
+        Args:
+            call: What to send.
+            place: To which environment, or into which collection.
+
+        Raises:
+            PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
+        """
+        self._host.transport.check_state()
+        exchange = Exchange(self._host, self.options, call, place)
+        try:
+            if self.options.enforce_scopes:
+                await self._check_scopes(call, place)
+            value = self._read(call, await exchange.run())
+        except PostHogEnvError as error:
+            error.about(call.endpoint.name, place.environment_id)
+            error.attempts, error.waited = exchange.sent, exchange.waited
+            raise
+        return Result(value, exchange.sent, exchange.waited)
+
+    def _read(self, call: Call[T], reply: Reply) -> T:
+        """The value of a success, held against what was asked."""
+        endpoint = call.endpoint
+        try:
+            value = replies.decode_success(endpoint, reply.body)
+        except DecodeError as error:
+            if endpoint.repeat is Repeat.NEVER:
+                lost = Lost(f"status {reply.status} came with a body that cannot be read: {error}", reply.status)
+                raise outcome_unknown(endpoint.name, lost) from error
+            raise
+        if call.asked is not None and isinstance(value, Environment) and (fields := not_applied(call.asked, value)):
+            raise SettingsNotAppliedError(fields=fields, environment=value, action_done=endpoint is not UPDATE)
+        return cast("T", value)
+
+    async def _check_scopes(self, call: Call[Any], place: Place) -> None:
+        endpoint, kind = call.endpoint, self.credential.kind
+        need = endpoint.scope
+        if endpoint is UPDATE:
+            need = needed_for_update(call.fields, self.era, CONFIG_FIELDS_B)
+        ids = [known for known in (place.environment_id, place.project_id) if known is not None]
+        # What the kind of credential rules out needs no look at the key's record.
+        refused = refusal(endpoint, need, Grant(kind), ids) or refusal(endpoint, need, await self.grant(), ids)
+        if refused is not None:
+            raise ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=kind)
+
+    async def grant(self) -> Grant:
+        """What is known of the credential: as given, or read once from the key's own record.
+
+        Older servers do not show a key its record (contract 10), and others may answer anything. Then it is unknown, that
+        is remembered, and the server decides.
+        """
+        access, credential = self._access, self._host.credential
+        if access.grant is not None:
+            return access.grant
+        given = Grant(credential.kind, credential.scopes, credential.projects)
+        if given.scopes is not None or not isinstance(credential, PersonalAPIKey):
+            access.grant = given
+            return given
+        async with access.asking:
+            if access.grant is None:
+                key = await self._ask_for_key()
+                access.grant = given if key is None else _granted(key, given)
+        return access.grant
+
+    async def _ask_for_key(self) -> KeyInfo | None:
+        call = calls.current_key()
+        try:
+            reply = await Exchange(self._host, self.options, call, Place()).ask_once()
+            return None if reply is None else cast("KeyInfo", replies.decode_success(call.endpoint, reply.body))
+        except RateLimitWaitTooLong:
+            raise  # says nothing about the key
+        except PostHogEnvError:
+            return None
+
+
+def _granted(key: KeyInfo, given: Grant) -> Grant:
+    # An empty list of projects is no limit; an empty list of scopes is no scope (contract 1.3, 1.4).
+    scopes = frozenset(key.scopes) if isinstance(key.scopes, list) else None
+    projects = frozenset(key.scoped_teams) if isinstance(key.scoped_teams, list) else None
+    return Grant(given.kind, scopes, given.projects if given.projects is not None else projects)
+
+
+async def log_in(
+    host: str | None,
+    email: str,
+    password: str,
+    *,
+    timeout: Timeout | None = None,
+    ssl: TLS = None,
+    proxy: str | None = None,
+    trust_env: bool = False,
+    allow_insecure_http: bool = False,
+) -> SessionCookie:
+    """Log in as a person and get the session that actions without a published scope need.
+
+    Args:
+        host: ``us``, ``eu``, a URL, or None for ``POSTHOG_HOST``.
+        email: The person's e-mail address.
+        password: The person's password.
+        timeout: How long the request may take.
+        ssl: How to trust the server, as for ``AsyncEnvironments``.
+        proxy: The address of an HTTP proxy.
+        trust_env: Take the proxy from the environment variables.
+        allow_insecure_http: Allow plain http to a host other than loopback.
+
+    Raises:
+        AuthenticationError: Wrong e-mail or password, or the account asks for a second factor, which cannot be given
+            here: log in with a browser and pass its two cookies to ``SessionCookie``.
+        ConfigurationError: The host cannot be used.
+        NotSentError: The host cannot be reached.
+        TransportError: No whole answer came.
+    """
+    origin = resolve_host(host, allow_insecure_http=allow_insecure_http)
+    transport = Transport(origin, max_connections=1, max_body=2**20, ssl=ssl, proxy=proxy, trust_env=trust_env)
+    await transport.open()
+    try:
+        answer = await transport.send(
+            "POST",
+            "/api/login",
+            headers={
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+                "User-Agent": USER_AGENT,
+                "Referer": f"{origin}/",
+            },
+            body=encode({"email": email, "password": password}),
+            timeout=timeout or Timeout(),
+        )
+    finally:
+        await transport.close()
+    if isinstance(answer, NotSent):
+        raise NotSentError(f"The request never left: {answer.reason}. Is {origin} the right host?", endpoint="log_in")
+    if isinstance(answer, Lost):
+        raise TransportError(f"No whole answer came from {origin}: {answer.reason}.", endpoint="log_in")
+    return _session_of(answer, origin)
+
+
+def _session_of(answer: Reply, origin: str) -> SessionCookie:
+    envelope = replies.envelope_of(answer.body)
+    if "2fa" in envelope.code or "two_factor" in envelope.code or "mfa" in envelope.code:
+        raise _refused_login(answer, "The account asks for a second factor, which cannot be given here. Log in with a browser "
+            "and pass its cookies: SessionCookie(sessionid, posthog_csrftoken).")
+    if envelope.code == "invalid_credentials":
+        raise _refused_login(answer, f"{origin} does not accept this e-mail and password; accounts differ between regions.")
+    if answer.status != 200:
+        raise replies.error_of(answer.status, answer.headers, answer.body, host=origin).about("log_in", None)
+    cookies = _cookies(answer)
+    if not {"sessionid", "posthog_csrftoken"} <= set(cookies):
+        raise _refused_login(answer, f"{origin} accepted the login and set no session cookies; is it PostHog?")
+    return SessionCookie(cookies["sessionid"], cookies["posthog_csrftoken"])
+
+
+def _refused_login(answer: Reply, message: str) -> AuthenticationError:
+    envelope = replies.envelope_of(answer.body)
+    error = AuthenticationError(
+        message, status=answer.status, type=envelope.type, code=envelope.code, detail=envelope.detail, attr=envelope.attr
+    )
+    return error.about("log_in", None)
+
+
+def _cookies(answer: Reply) -> dict[str, str]:
+    jar: SimpleCookie = SimpleCookie()
+    for line in answer.all("Set-Cookie"):
+        try:
+            jar.load(line)
+        except CookieError:
+            continue
+    return {name: morsel.value for name, morsel in jar.items()}

@@ -1,0 +1,261 @@
+"""One physical request, and what became of it. The only client module that knows aiohttp.
+
+Two things here are not what aiohttp does by itself:
+
+* **Exactly one request leaves.** When a kept-alive connection turns out to be dead, aiohttp sends a GET, PUT or DELETE a
+  second time without telling, and has no switch for it. A client middleware turns the exceptions that start this into
+  one that does not.
+* **Was it sent?** The exception class alone cannot tell; a trace hook that fires right before the headers are written can.
+"""
+
+import asyncio
+import os
+import ssl as tls
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import attrs
+from aiohttp.client_reqrep import ClientRequest
+from yarl import URL
+
+from aioposthog_env.errors import ClientStateError, ConfigurationError
+from aioposthog_env.policy.delivery import Lost, NotSent, Reply
+from aioposthog_env.version import __version__
+
+USER_AGENT: Final = f"aioposthog-env/{__version__}"
+
+TLS: TypeAlias = tls.SSLContext | str | os.PathLike[str] | None
+"""How to trust the server: None for the system's authorities, a file or folder of authorities, or an ``SSLContext``."""
+
+
+def _positive(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if isinstance(value, bool) or not value > 0:
+        raise ConfigurationError(f"The {attribute.name} timeout must be a number of seconds above 0, not {value!r}.")
+
+
+@attrs.frozen
+class Timeout:
+    """How long one request may take, in seconds.
+
+    Attributes:
+        connect: To resolve the name, connect and agree on TLS.
+        read: Between two pieces of the answer.
+        total: For the whole request.
+
+    Raises:
+        ConfigurationError: A figure is not positive.
+    """
+
+    connect: float = attrs.field(default=5.0, validator=_positive)
+    read: float = attrs.field(default=30.0, validator=_positive)
+    total: float = attrs.field(default=120.0, validator=_positive)
+
+
+class _DroppedError(Exception):
+    """The connection went away. Not one of aiohttp's classes, so that aiohttp does not send again."""
+
+
+class _TooLargeError(Exception):
+    """The body is larger than allowed."""
+
+
+async def _send_once(
+    request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _DroppedError(_reason(error)) from error
+
+
+async def _note_headers_sent(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    context.trace_request_ctx["sent"] = True
+
+
+class Transport:
+    """An aiohttp session for one origin, bound to the event loop in which it was opened."""
+
+    def __init__(
+        self,
+        origin: str,
+        *,
+        max_connections: int,
+        max_body: int,
+        ssl: TLS = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        for name, value in (("max_connections", max_connections), ("max_body", max_body)):
+            if isinstance(value, bool) or value < 1:
+                raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}.")
+        self.origin = origin
+        self._max_body = max_body
+        self._tls = _tls_context(ssl)
+        self._proxy = _proxy_of(origin, proxy, trust_env=trust_env)
+        # Waiting for a free connection happens here, where it is first come, first served, and costs no connect timeout.
+        self._free = asyncio.Semaphore(max_connections)
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def open(self) -> None:
+        """Make the session.
+
+        Raises:
+            ClientStateError: It was opened before.
+        """
+        if self._loop is not None:
+            raise ClientStateError("This client was entered before; make a new one for each `async with`.")
+        self._loop = asyncio.get_running_loop()
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_note_headers_sent)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_send_once,),
+            trace_configs=[trace],
+            auto_decompress=True,
+            raise_for_status=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def check_state(self) -> None:
+        """Make sure that a call can be made here and now.
+
+        Raises:
+            ClientStateError: Not entered yet, closed, or entered in another event loop.
+        """
+        if self._session is None:
+            state = "was not entered" if self._loop is None else "is closed"
+            raise ClientStateError(f"This client {state}; make calls inside `async with AsyncEnvironments(…) as environments:`.")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientStateError("This client belongs to another event loop; make one client in each loop.")
+
+    async def send(
+        self, verb: str, path: str, *, headers: dict[str, str], body: bytes | None, timeout: Timeout
+    ) -> Reply | NotSent | Lost:
+        """Send exactly one request and read the whole answer.
+
+        Args:
+            verb: The HTTP verb.
+            path: The path with its query, percent-encoded.
+            headers: The headers.
+            body: The body, or None.
+            timeout: How long it may take.
+        """
+        self.check_state()
+        session = self._session
+        assert session is not None  # noqa: S101  check_state has seen to it
+        seen: dict[str, object] = {}
+        async with self._free:
+            try:
+                async with session.request(
+                    verb,
+                    URL(self.origin + path, encoded=True),
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    timeout=aiohttp.ClientTimeout(
+                        total=timeout.total, connect=timeout.connect, sock_connect=timeout.connect, sock_read=timeout.read
+                    ),
+                    trace_request_ctx=seen,
+                ) as response:
+                    seen["status"] = response.status
+                    return Reply(response.status, response.headers, await self._read(response))
+            except (_DroppedError, _TooLargeError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                return _what_happened(error, sent="sent" in seen, status=seen.get("status"))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        length = response.content_length
+        if length is not None and length > self._max_body:
+            response.close()
+            raise _TooLargeError(f"the body of {length} bytes is larger than max_body={self._max_body}")
+        if length is not None and "Content-Encoding" not in response.headers:
+            return await response.read()
+        # Without a length, or compressed, the size shows only as it comes.
+        pieces = bytearray()
+        async for piece in response.content.iter_any():
+            pieces += piece
+            if len(pieces) > self._max_body:
+                response.close()
+                raise _TooLargeError(f"the body is larger than max_body={self._max_body}")
+        return bytes(pieces)
+
+
+def _what_happened(error: Exception, *, sent: bool, status: object) -> NotSent | Lost:
+    reason = _reason(error)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return NotSent(f"the server's certificate is not trusted ({reason})", certificate=True)
+    never_left = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | aiohttp.ConnectionTimeoutError)
+    if never_left or not sent:
+        return NotSent(reason)
+    return Lost(reason, status=status if isinstance(status, int) else None, final=isinstance(error, _TooLargeError))
+
+
+def _reason(error: BaseException) -> str:
+    """What happened, without the texts of exceptions that may quote an address with a password, or a header."""
+    if isinstance(error, _DroppedError | _TooLargeError):
+        return str(error)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(getattr(error.certificate_error, "verify_message", "")) or type(error.certificate_error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or type(error.os_error).__name__
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "connecting took too long"
+    if isinstance(error, TimeoutError):
+        return "the answer took too long"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the body broke off or cannot be decoded"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"the answer is not valid HTTP ({type(error).__name__})"
+
+
+def _tls_context(ssl: TLS) -> "tls.SSLContext | bool":
+    if ssl is None:
+        return True
+    if isinstance(ssl, tls.SSLContext):
+        return ssl
+    if isinstance(ssl, bool) or not isinstance(ssl, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError("ssl takes None, a file or folder of certificate authorities, or an ssl.SSLContext.")
+    place = Path(ssl)
+    try:
+        if place.is_dir():
+            return tls.create_default_context(capath=place)
+        return tls.create_default_context(cafile=place)
+    except (OSError, tls.SSLError) as error:
+        raise ConfigurationError(f"The certificate authorities at {str(place)!r} cannot be read: {error}.") from None
+
+
+def _proxy_of(origin: str, proxy: str | None, *, trust_env: bool) -> URL | None:
+    # aiohttp's own trust_env also reads .netrc, which then collides with the Authorization header of a credential.
+    if proxy is None and trust_env:
+        url = urlsplit(origin)
+        if not proxy_bypass(url.hostname or ""):
+            proxy = getproxies().get(url.scheme)
+    if proxy is None:
+        return None
+    try:
+        url = URL(proxy)
+        usable = url.scheme in {"http", "https"} and bool(url.host)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError("The proxy is not a URL such as 'http://proxy.example.com:3128'.")
+    return URL(proxy)
