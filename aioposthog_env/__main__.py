@@ -1,0 +1,5 @@
+"""``python -m aioposthog_env`` is the command line."""
+
+from aioposthog_env.cli import main
+
+main()

@@ -1,0 +1,177 @@
+"""The commands and their arguments. What a command does is imported only when it runs."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
+from aioposthog_env.errors import ConfigurationError, PostHogEnvError, RateLimitWaitTooLong
+from aioposthog_env.version import __version__
+
+Era: TypeAlias = Literal["2025-11", "current"]
+
+CONNECTION = Group("Connection", sort_key=1)
+
+EPILOGUE = """\
+The credential comes from the environment variable POSTHOG_PERSONAL_API_KEY, never from an argument.
+
+Examples:
+
+    aioposthog-env demo
+
+    aioposthog-env list --search prod --json
+
+    aioposthog-env set 42 43 anonymize_ips=true timezone=Europe/Berlin
+
+    aioposthog-env show 1 --sandbox
+"""
+
+app = App(
+    name="aioposthog-env",
+    help="The safe way to read and change many PostHog environments at once.",
+    help_epilogue=EPILOGUE,
+    version=__version__,
+    help_flags=["--help", "-h"],
+    result_action="return_value",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Which PostHog is asked, and how the answer is printed."""
+
+    host: Annotated[str | None, Parameter(group=CONNECTION)] = None
+    "us, eu, or a URL. Default: the variable POSTHOG_HOST, else us."
+    sandbox: Annotated[bool, Parameter(group=CONNECTION, negative="")] = False
+    "Ask an embedded PostHog with 25 made-up environments instead."
+    era: Annotated[Era, Parameter(group=CONNECTION)] = "current"
+    "Which generation of PostHog the sandbox plays."
+    json: Annotated[bool, Parameter(negative="")] = False
+    "Print JSON."
+
+
+@app.command
+def demo(
+    *,
+    environments: int = 250,
+    concurrency: int = 32,
+    era: Era = "current",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Do the main job on an embedded PostHog: find the environments that keep IP addresses, and change that.
+
+    It lists all environments, reads their settings, shows how many lack anonymize_ips, switches it on there, and reads
+    the result. Nothing leaves this machine.
+
+    Parameters
+    ----------
+    environments
+        How many environments the embedded PostHog has. 250 fit into one minute of PostHog's rate limit; with 1000 the
+        limiter is seen at work.
+    concurrency
+        How many environments are worked on at a time.
+    era
+        Which generation of PostHog is played.
+    json
+        Print JSON.
+    """
+    from aioposthog_env.cli import demo as room
+
+    if environments < 1 or concurrency < 1:
+        raise ConfigurationError("--environments and --concurrency take whole numbers above 0.")
+    return _run(room.demo(environments, concurrency=concurrency, era=era, json=json))
+
+
+@app.command(name="list")
+def list_(*, search: str | None = None, connection: Connection = Connection()) -> int:
+    """List the environments that the credential can see.
+
+    Parameters
+    ----------
+    search
+        Only names that contain this text, ignoring case.
+    """
+    from aioposthog_env.cli import commands
+
+    return _run(commands.list_environments(connection, search))
+
+
+@app.command
+def show(ids: Annotated[list[int], Parameter(name="ID", negative="")], /, *, connection: Connection = Connection()) -> int:
+    """Show the settings of environments.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    """
+    from aioposthog_env.cli import commands
+
+    return _run(commands.show(connection, ids))
+
+
+@app.command(name="set")
+def set_(
+    what: Annotated[list[str], Parameter(name="ID|NAME=VALUE", negative="")],
+    /,
+    *,
+    concurrency: int = 32,
+    connection: Connection = Connection(),
+) -> int:
+    """Change settings of environments: ids first, then NAME=VALUE.
+
+    A value is read as JSON where it is JSON, else as text: anonymize_ips=true, session_recording_sample_rate=0.4,
+    timezone=Europe/Berlin, app_urls='["https://example.com"]', autocapture_opt_out=null.
+
+    Parameters
+    ----------
+    what
+        Ids of environments, and settings as NAME=VALUE.
+    concurrency
+        How many environments are worked on at a time.
+    """
+    from aioposthog_env.cli import commands
+
+    return _run(commands.set_settings(connection, what, concurrency=concurrency))
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    return asyncio.run(work)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code.
+    """
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)
+    except CycloptsError:
+        return USAGE
+    except ConfigurationError as error:
+        errors.print(f"[red]Error:[/] {_safe(error)}")
+        return USAGE
+    except (PostHogEnvError, RateLimitWaitTooLong) as error:
+        errors.print(f"[red]Error:[/] {_safe(error)}")
+        return ERROR
+    except KeyboardInterrupt:
+        errors.print("Interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of the output has gone, as with `| head`
+        return DONE
+    return result if isinstance(result, int) else DONE
+
+
+def _safe(error: PostHogEnvError) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))

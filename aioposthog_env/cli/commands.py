@@ -1,0 +1,183 @@
+"""What ``list``, ``show`` and ``set`` do."""
+
+import difflib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import attrs
+import msgspec
+
+from aioposthog_env.auth import PersonalAPIKey
+from aioposthog_env.bulk.outcome import BulkReport
+from aioposthog_env.cli import DONE, ERROR, PARTLY
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.output import Output
+from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.errors import ConfigurationError, DecodeError
+from aioposthog_env.models.converter import structure, unstructure
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
+from aioposthog_env.models.validation import check
+
+SANDBOX_ENVIRONMENTS = 25
+
+
+@asynccontextmanager
+async def connect(connection: Connection) -> AsyncIterator[AsyncEnvironments]:
+    """A client for the host that was asked for, or for an embedded PostHog."""
+    if not connection.sandbox:
+        async with AsyncEnvironments(connection.host) as environments:
+            yield environments
+        return
+    if connection.host is not None:
+        raise ConfigurationError("Give --host or --sandbox, not both.")
+    from aioposthog_env.sandbox import Sandbox
+
+    async with Sandbox(environments=SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
+        async with AsyncEnvironments(sandbox.url, auth=PersonalAPIKey(sandbox.key())) as environments:
+            yield environments
+
+
+async def list_environments(connection: Connection, search: str | None) -> int:
+    """List environments."""
+    output = Output(json=connection.json)
+    async with connect(connection) as environments:
+        found = sorted([one async for one in environments.list(search=search)], key=lambda one: one.id)
+    if connection.json:
+        output.data([{"id": one.id, "name": one.name, **_identity(one)} for one in found])
+        return DONE
+    output.table(
+        ("id", "name", "project", "time zone"),
+        [(one.id, one.name, _text(one.project_id), _text(one.timezone)) for one in found],
+    )
+    output.say(f"{len(found)} environments")
+    return DONE
+
+
+async def show(connection: Connection, ids: Sequence[int]) -> int:
+    """Show settings."""
+    _must_name(ids)
+    output = Output(json=connection.json)
+    async with connect(connection) as environments:
+        report = await environments.each(ids).retrieve()
+    shown = sorted((one.value for one in report.succeeded if one.value is not None), key=lambda one: ids.index(one.id))
+    if connection.json:
+        output.data([_described(environment) for environment in shown])
+    else:
+        for environment in shown:
+            rows = [(name, _encoded(value)) for name, value in _settings(environment).items()]
+            output.table(("setting", "value"), rows, title=f"{environment.id} · {environment.name}")
+    return _finish(output, report)
+
+
+async def set_settings(connection: Connection, what: Sequence[str], *, concurrency: int) -> int:
+    """Change settings."""
+    ids, settings = parse_assignments(what)
+    output = Output(json=connection.json)
+    async with connect(connection) as environments:
+        with output.progress("changing", len(set(ids))) as step:
+            outcomes = []
+            async with environments.each(ids, concurrency=concurrency).update(settings) as run:
+                async for outcome in run:
+                    outcomes.append(outcome)
+                    step()
+    report = BulkReport(tuple(outcomes))
+    if connection.json:
+        output.data(
+            [
+                {"id": one.ref.id, "status": one.status, "error": None if one.error is None else str(one.error)}
+                for one in report
+            ]
+        )
+    else:
+        output.table(("id", "outcome"), [(one.ref.id, one.status) for one in sorted(report, key=lambda one: one.ref.id)])
+    return _finish(output, report)
+
+
+def parse_assignments(what: Sequence[str]) -> tuple[list[int], TeamSettings]:
+    """Ids and NAME=VALUE, in any order.
+
+    Raises:
+        ConfigurationError: No id, no setting, an unknown setting, or a value that no PostHog takes.
+    """
+    ids: list[int] = []
+    wire: dict[str, JSONValue] = {}
+    for item in what:
+        name, equals, text = item.partition("=")
+        if equals:
+            wire[_known(name)] = _value(name, text)
+        elif item.isascii() and item.isdigit() and int(item) > 0:
+            ids.append(int(item))
+        else:
+            raise ConfigurationError(f"{item!r} is neither the id of an environment nor NAME=VALUE.")
+    _must_name(ids)
+    if not wire:
+        raise ConfigurationError("No setting was given; add NAME=VALUE, for example anonymize_ips=true.")
+    settings = structure(wire, TeamSettings)
+    check(settings)
+    return ids, settings
+
+
+def _must_name(ids: Sequence[int]) -> None:
+    if not ids:
+        raise ConfigurationError("No environment was named; give at least one id.")
+
+
+def _known(name: str) -> str:
+    if name in FACTS:
+        return name
+    near = difflib.get_close_matches(name, FACTS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    raise ConfigurationError(f"There is no setting {name!r}{hint}")
+
+
+def _value(name: str, text: str) -> JSONValue:
+    """JSON where that fits the setting, else the text itself: name=5 means the text 5."""
+    problem = "not a value"
+    try:
+        candidates: list[JSONValue] = [msgspec.json.decode(text), text]
+    except (msgspec.DecodeError, RecursionError):
+        candidates = [text]
+    for candidate in candidates:
+        try:
+            structure({name: candidate}, TeamSettings)
+        except (DecodeError, ConfigurationError) as error:
+            problem = error.message
+        else:
+            return candidate
+    raise ConfigurationError(f"{name} cannot be {text!r}: {problem}")
+
+
+def _finish(output: Output, report: BulkReport[Environment]) -> int:
+    bad = [*report.failed, *report.unknown, *report.skipped]
+    for outcome in bad:
+        output.say(f"{outcome.ref.id}: {outcome.error or outcome.reason}")
+    if not bad:
+        return DONE
+    return PARTLY if report.succeeded else ERROR
+
+
+def _settings(environment: Environment) -> dict[str, JSONValue]:
+    """The settings without what must not be seen."""
+    wire = unstructure(environment.settings)
+    for name in ("slack_incoming_webhook", "conversations_settings"):
+        if wire.get(name) is not None:
+            wire[name] = "(secret)"
+    return dict(sorted(wire.items()))
+
+
+def _described(environment: Environment) -> dict[str, JSONValue]:
+    return {"id": environment.id, **_identity(environment), "settings": _settings(environment)}
+
+
+def _identity(one: object) -> dict[str, JSONValue]:
+    wanted = ("project_id", "organization", "uuid")
+    return {name: value for name in wanted if isinstance(value := getattr(one, name), int | str)}
+
+
+def _encoded(value: JSONValue) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value is attrs.NOTHING or type(value).__name__ == "UnsetType" else str(value)

@@ -1,0 +1,70 @@
+"""The main job on an embedded PostHog: find the environments that keep IP addresses, and change that."""
+
+from time import perf_counter
+
+from aioposthog_env.auth import PersonalAPIKey
+from aioposthog_env.bulk.outcome import Outcome
+from aioposthog_env.bulk.run import BulkRun
+from aioposthog_env.cli import DONE, PARTLY
+from aioposthog_env.cli.output import Output
+from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.settings import TeamSettings
+from aioposthog_env.policy.rate_limit import SERVER_LIMITS
+from aioposthog_env.sandbox import Sandbox
+from aioposthog_env.telemetry import Event, RetryScheduled
+
+
+async def demo(number: int, *, concurrency: int, era: str, json: bool) -> int:
+    """List, read, change, and show what it took."""
+    output = Output(json=json)
+    retries: list[Event] = []
+    began = perf_counter()
+    async with Sandbox(environments=number, era=era) as sandbox:  # type: ignore[arg-type]
+        key = PersonalAPIKey(sandbox.key("project:read", "project:write"))
+        async with AsyncEnvironments(
+            sandbox.url, auth=key, hooks=[lambda event: retries.append(event) if isinstance(event, RetryScheduled) else None]
+        ) as environments:
+            output.say(f"An embedded PostHog with {number} environments listens at {sandbox.url}.")
+            listed = [summary async for summary in environments.list()]
+            if number * 1.4 > SERVER_LIMITS[0].count:
+                limit = SERVER_LIMITS[0]
+                output.say(f"PostHog takes {limit.count} calls in {limit.window:.0f} s, so this takes a few minutes.")
+            read = await _watch(output, "reading", environments.each(listed, concurrency=concurrency).retrieve(), len(listed))
+            lacking = [one.ref for one in read if one.value is not None and one.value.settings.anonymize_ips is not True]
+            output.say(f"{len(lacking)} of {len(listed)} do not anonymize IP addresses; switching it on there.")
+            change = TeamSettings(anonymize_ips=True)
+            changed = await _watch(
+                output, "changing", environments.each(lacking, concurrency=concurrency).update(change), len(lacking)
+            )
+        still = [one for one in sandbox.environment_ids if sandbox.environment(one).settings["anonymize_ips"] is not True]
+        calls, refusals = len(sandbox.calls), sandbox.refusals
+    counts = {
+        "environments": len(read),
+        "changed": sum(one.status == "succeeded" for one in changed),
+        "still lacking it": len(still),
+        "calls": calls,
+        "refusals": refusals,
+        "retries": len(retries),
+        "seconds": round(perf_counter() - began, 1),
+    }
+    if json:
+        output.data({name.replace(" ", "_"): value for name, value in counts.items()})
+    else:
+        output.table(("what", "how many"), list(counts.items()))
+    bad = [one for one in (*read, *changed) if one.status != "succeeded"]
+    for one in bad[:10]:
+        output.say(f"{one.ref.id}: {one.error}")
+    return PARTLY if bad or still or refusals else DONE
+
+
+async def _watch(
+    output: Output, what: str, run: BulkRun[Environment], total: int
+) -> list[Outcome[Environment]]:
+    outcomes: list[Outcome[Environment]] = []
+    with output.progress(what, total) as step:
+        async with run as stream:
+            async for outcome in stream:
+                outcomes.append(outcome)
+                step()
+    return outcomes

@@ -1,0 +1,54 @@
+"""Printing: data to stdout, words and progress to stderr, no colours where NO_COLOR asks for none."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+
+class Output:
+    """Where a command prints."""
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+        self.words = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._data = Console(highlight=False)
+
+    def say(self, sentence: str) -> None:
+        """Print words; text from outside cannot style them or move the cursor."""
+        self.words.print(Text(_harmless(sentence)))
+
+    def data(self, value: object) -> None:
+        """Print a value as JSON."""
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+        """Print a table; plain tab-separated lines where stdout is no terminal."""
+        if not self._data.is_terminal:
+            for row in rows:
+                sys.stdout.write("\t".join(_harmless(str(cell)) for cell in row) + "\n")
+            return
+        table = Table(*columns, title=None if title is None else Text(_harmless(title)), title_justify="left")
+        for row in rows:
+            table.add_row(*(Text(_harmless(str(cell))) for cell in row))
+        self._data.print(table)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+        """A live bar on a terminal, nothing elsewhere. Gives a function to call after each item."""
+        if not self.words.is_terminal:
+            yield lambda: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.words) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda: bar.advance(task)
+
+
+def _harmless(text: str) -> str:
+    return "".join(char if char.isprintable() else "�" for char in text)

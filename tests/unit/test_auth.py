@@ -1,0 +1,180 @@
+"""Credentials and hosts: what is taken, what is refused, and that nothing shows."""
+
+import pickle
+
+import pytest
+
+from aioposthog_env.auth import (
+    OAuthToken,
+    PersonalAPIKey,
+    Secret,
+    SessionCookie,
+    credential_from_environment,
+    resolve_host,
+)
+from aioposthog_env.errors import ConfigurationError
+
+VALUE = "phx_abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def test_a_secret_shows_a_hint_only() -> None:
+    secret = Secret(VALUE)
+
+    assert repr(secret) == str(secret) == "Secret('phx_…89')"
+    assert repr(Secret("a-session-id-of-some-length")) == "Secret('…th')"
+    assert repr(Secret("short")) == "Secret('…')"
+    assert secret.reveal() == VALUE
+
+
+def test_secrets_compare_by_value() -> None:
+    assert Secret(VALUE) == Secret(VALUE)
+    assert Secret(VALUE) != Secret(VALUE + "x")
+    assert Secret(VALUE) != VALUE
+    assert len({Secret(VALUE), Secret(VALUE)}) == 1
+    assert Secret(VALUE).digest() == Secret(VALUE).digest() != Secret("x").digest()
+
+
+def test_pickling_drops_the_value() -> None:
+    data = pickle.dumps(Secret(VALUE))
+
+    assert VALUE[8:20].encode() not in data
+    copy = pickle.loads(data)
+    assert repr(copy) == repr(Secret(VALUE))
+    with pytest.raises(ConfigurationError, match="pickled"):
+        copy.reveal()
+
+
+def test_what_is_sent() -> None:
+    assert PersonalAPIKey(VALUE).headers(unsafe=True, origin="https://x") == {"Authorization": f"Bearer {VALUE}"}
+    assert OAuthToken("pha_1").headers(unsafe=False, origin="https://x") == {"Authorization": "Bearer pha_1"}
+    cookie = SessionCookie("sid", "tok")
+    assert cookie.headers(unsafe=False, origin="https://x") == {"Cookie": "sessionid=sid; posthog_csrftoken=tok"}
+    assert cookie.headers(unsafe=True, origin="https://x") == {
+        "Cookie": "sessionid=sid; posthog_csrftoken=tok",
+        "X-CSRFToken": "tok",
+        "Referer": "https://x/",
+    }
+
+
+def test_no_credential_shows_its_value() -> None:
+    for credential in (PersonalAPIKey(VALUE), OAuthToken(VALUE.replace("phx", "pha")), SessionCookie(VALUE, VALUE)):
+        assert VALUE[4:30] not in repr(credential)
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        ("phc_project", "project token"),
+        ("phs_secret", "project secret"),
+        ("pha_oauth", "OAuthToken"),
+        ("", "empty"),
+        ("   ", "empty"),
+        ("phx_with\nline", "white space"),
+        ("phx_with space", "white space"),
+        ("phx_ümlaut", "non-ASCII"),
+    ],
+)
+def test_a_value_that_is_no_personal_key_is_refused_with_the_remedy(value: str, remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match=remedy) as caught:
+        PersonalAPIKey(value)
+
+    assert len(value) < 9 or value not in str(caught.value)
+
+
+def test_an_oauth_token_is_told_from_a_key() -> None:
+    with pytest.raises(ConfigurationError, match="PersonalAPIKey"):
+        OAuthToken("phx_key")
+
+
+def test_a_cookie_cannot_smuggle_another() -> None:
+    with pytest.raises(ConfigurationError, match="session_id"):
+        SessionCookie("a; b=c", "tok")
+    with pytest.raises(ConfigurationError, match="csrf_token"):
+        SessionCookie("a", "tok\r\nX: y")
+
+
+def test_scopes_are_a_collection() -> None:
+    assert PersonalAPIKey(VALUE, scopes=["project:read"]).scopes == {"project:read"}
+    assert PersonalAPIKey(VALUE, projects=[1]).projects == {1}
+    with pytest.raises(ConfigurationError, match="collection"):
+        PersonalAPIKey(VALUE, scopes="project:read")
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({"POSTHOG_PERSONAL_API_KEY": "phx_1"}, "phx_1"),
+        ({"POSTHOG_PERSONAL_API_KEY": " oldkeywithoutprefix "}, "oldkeywithoutprefix"),
+        ({"POSTHOG_API_KEY": "phx_2"}, "phx_2"),
+        ({"POSTHOG_API_KEY": "phc_2", "POSTHOG_CLI_API_KEY": "phx_3"}, "phx_3"),
+        ({"POSTHOG_PERSONAL_API_KEY": "phx_1", "POSTHOG_API_KEY": "phx_2"}, "phx_1"),
+    ],
+)
+def test_the_key_comes_from_the_environment(variables: dict[str, str], found: str) -> None:
+    assert credential_from_environment(variables).value.reveal() == found
+
+
+@pytest.mark.parametrize("variables", [{}, {"POSTHOG_API_KEY": "phc_2"}, {"POSTHOG_PERSONAL_API_KEY": ""}])
+def test_no_key_in_the_environment(variables: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="POSTHOG_PERSONAL_API_KEY"):
+        credential_from_environment(variables)
+
+
+def test_a_project_token_in_the_key_variable_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="project token"):
+        credential_from_environment({"POSTHOG_PERSONAL_API_KEY": "phc_x"})
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("us", "https://us.posthog.com"),
+        ("EU", "https://eu.posthog.com"),
+        ("https://posthog.example.com/", "https://posthog.example.com"),
+        ("https://PostHog.example.com:8443", "https://posthog.example.com:8443"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://sub.localhost", "http://sub.localhost"),
+    ],
+)
+def test_hosts(host: str, origin: str) -> None:
+    assert resolve_host(host) == origin
+
+
+def test_the_default_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTHOG_HOST", raising=False)
+    assert resolve_host(None) == "https://us.posthog.com"
+    monkeypatch.setenv("POSTHOG_HOST", "eu")
+    assert resolve_host(None) == "https://eu.posthog.com"
+
+
+@pytest.mark.parametrize(
+    ("host", "remedy"),
+    [
+        ("https://us.i.posthog.com", "'https://us.posthog.com'"),
+        ("https://eu.i.posthog.com", "'https://eu.posthog.com'"),
+        ("https://eu-assets.i.posthog.com", "'https://eu.posthog.com'"),
+        ("http://posthog.example.com", "allow_insecure_http"),
+        ("http://127.0.0.1.example.com", "allow_insecure_http"),
+        ("posthog.example.com", "URL such as"),
+        ("ftp://posthog.example.com", "URL such as"),
+        ("https://", "URL such as"),
+        ("https://posthog.example.com:0", "URL such as"),
+        ("https://posthog.example.com:99999", "URL such as"),
+        ("https://posthog.example.com/api", "origin only"),
+        ("https://posthog.example.com?x=1", "origin only"),
+        ("https://user:hunter2@posthog.example.com", "user name"),
+        ("https://a\nb", "URL such as"),
+    ],
+)
+def test_a_host_that_cannot_be_used_is_refused_with_the_remedy(host: str, remedy: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_host(host)
+
+    assert remedy in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_insecure_http_can_be_allowed() -> None:
+    assert resolve_host("http://posthog.example.com", allow_insecure_http=True) == "http://posthog.example.com"
