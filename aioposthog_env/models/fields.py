@@ -1,0 +1,56 @@
+"""How fields of payloads are declared: their wire names, and the facts about settings that code elsewhere needs."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, Union
+
+import attrs
+from msgspec import UNSET
+
+JSONValue: TypeAlias = Union[str, int, float, bool, list["JSONValue"], dict[str, "JSONValue"], None]  # noqa: UP007
+"""Anything that JSON can hold."""
+
+MergeRule: TypeAlias = Literal["replace", "merge", "merge per key"]
+
+
+@attrs.frozen(kw_only=True)
+class FieldFacts:
+    """What is known of a setting beside its type (contract 3.2).
+
+    Attributes:
+        eras: The generations that have it: letters of ``ABCD``.
+        nullable: Whether null may be written.
+        merge: What PATCH does with an object: ``replace`` it; ``merge`` its keys into the stored one; ``merge per key``,
+            where each known key is written by itself.
+        merge_eras: The generations in which an object is merged; it is replaced in the others.
+        on_create: Whether it can be given when an environment is created.
+        secret: Whether its value must not be shown.
+    """
+
+    eras: str = "ABCD"
+    nullable: bool = True
+    merge: MergeRule = "replace"
+    merge_eras: str = "ABCD"
+    on_create: bool = True
+    secret: bool = False
+
+
+def setting(
+    *, converter: Callable[[Any], Any] | None = None, show: bool = True, **facts: Any
+) -> Any:
+    """A setting: unset by default, with its facts."""
+    return attrs.field(default=UNSET, converter=converter, repr=show, metadata={"facts": FieldFacts(**facts)})
+
+
+def key(wire: str | None = None) -> Any:
+    """A key of a nested config: unset by default, perhaps under another name on the wire."""
+    return attrs.field(default=UNSET, metadata={} if wire is None else {"wire": wire})
+
+
+def extra() -> Any:
+    """Where the keys go that no field knows. Never written back."""
+    return attrs.field(factory=dict, metadata={"off_wire": True})
+
+
+def wire_name(field: "attrs.Attribute[Any]") -> str:
+    """The name of a field in JSON."""
+    return str(field.metadata.get("wire", field.name))
