@@ -83,9 +83,7 @@ class AccessReport:
         raise KeyError(endpoint)
 
 
-def report(
-    grant: Grant, era: Era, needs: Collection[str], environments: Sequence[EnvironmentAccess]
-) -> AccessReport:
+def report(grant: Grant, era: Era, needs: Collection[str], environments: Sequence[EnvironmentAccess]) -> AccessReport:
     """Put together what is known."""
     return AccessReport(
         credential=grant.kind,

@@ -238,7 +238,9 @@ def resolve_host(host: str | None, *, allow_insecure_http: bool = False) -> str:
             f"{_without_password(given)!r} is not a host: give 'us', 'eu', or a URL such as 'https://posthog.example.com'."
         )
     if url.username is not None or url.password is not None:
-        raise ConfigurationError(f"The host {_without_password(given)!r} carries a user name or password; give the origin only.")
+        raise ConfigurationError(
+            f"The host {_without_password(given)!r} carries a user name or password; give the origin only."
+        )
     if url.path.strip("/") or url.query or url.fragment:
         raise ConfigurationError(f"{given!r} has a path or query; give the origin only: '{url.scheme}://{url.netloc}'.")
     if name.endswith(".i.posthog.com"):

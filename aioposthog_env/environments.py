@@ -274,7 +274,7 @@ class AsyncEnvironments:
         """
         return await self._call(environment, calls.complete_product_onboarding(product_type, settings=settings))
 
-    async def event_ingestion_restrictions(self, environment: AnyRef) -> "list[IngestionRestriction]":
+    async def event_ingestion_restrictions(self, environment: AnyRef) -> Sequence[IngestionRestriction]:
         """What the ingestion holds back for this environment; PostHog's staff manage it. Needs ``project:read``."""
         return await self._call(environment, calls.event_ingestion_restrictions())
 
@@ -310,9 +310,7 @@ class AsyncEnvironments:
         """
         return await self._call(environment, calls.rotate_secret_token(settings=settings))
 
-    async def delete_secret_token_backup(
-        self, environment: AnyRef, *, settings: TeamSettings | None = None
-    ) -> Environment:
+    async def delete_secret_token_backup(self, environment: AnyRef, *, settings: TeamSettings | None = None) -> Environment:
         """Drop the backup of the secret token; nothing happens where there is none. Session of an admin.
 
         Raises:

@@ -11,7 +11,17 @@ from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import Endpoint, Repeat, Target
 from aioposthog_env.api.era import Era, era_of_payload
-from aioposthog_env.api.routes import Place, RouteMemory, Style, Verdict, candidates, judge, path, probe_of, successor_of
+from aioposthog_env.api.routes import (
+    Place,
+    RouteMemory,
+    Style,
+    Verdict,
+    candidates,
+    judge,
+    path,
+    probe_of,
+    successor_of,
+)
 from aioposthog_env.auth import Credential
 from aioposthog_env.errors import NotSentError, PostHogEnvError, RateLimitWaitTooLong, TransportError
 from aioposthog_env.limiter import RateLimiter
@@ -231,10 +241,10 @@ class Exchange:
             return None
         routes = self._host.routes
         project = path("project", request.endpoint, self._place)
-        if request.endpoint.destroys and target.path.rstrip("/") == project.rstrip("/"):
-            # On all but the newest servers this would delete the whole project.
-            if routes.era is not Era.D and routes.routes != "project":
-                return None
+        # On all but the newest servers this would delete the whole project.
+        whole_project = request.endpoint.destroys and target.path.rstrip("/") == project.rstrip("/")
+        if whole_project and routes.era is not Era.D and routes.routes != "project":
+            return None
         return target.path + (f"?{target.query}" if target.query else "")
 
     async def _attempt(self, request: _Request) -> Delivery:
@@ -269,9 +279,7 @@ class Exchange:
         if (seconds := slot.at - asked) > 0:
             self.waited += seconds
             self._tell(
-                LimiterWaited(
-                    endpoint=self._call.endpoint.name, environment_id=self._place.environment_id, seconds=seconds
-                )
+                LimiterWaited(endpoint=self._call.endpoint.name, environment_id=self._place.environment_id, seconds=seconds)
             )
         return slot
 

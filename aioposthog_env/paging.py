@@ -41,18 +41,16 @@ async def list_all(session: PostHogSession, place: Place, search: str | None) ->
             "when less is going on, or name the environments.",
             endpoint="list",
         )
-    environments = found.values()
+    environments = list(found.values())
     if place.organization_id is not None:
         environments = [one for one in environments if one.organization == place.organization_id]
     if search:
         # Older servers ignore the parameter; newer ones search the name, ignoring case.
         environments = [one for one in environments if search.casefold() in one.name.casefold()]
-    return list(environments)
+    return environments
 
 
-async def _read_list(
-    session: PostHogSession, place: Place, search: str | None
-) -> tuple[dict[int, EnvironmentSummary], int]:
+async def _read_list(session: PostHogSession, place: Place, search: str | None) -> tuple[dict[int, EnvironmentSummary], int]:
     found: dict[int, EnvironmentSummary] = {}
     offset = 0
     while True:
@@ -72,8 +70,9 @@ async def activity_pages(
     while True:
         result = await session.call(calls.activity_page(page=number, limit=page_size), place)
         page = result.value
-        fresh = [entry for entry in page.results if (identity := _identity(entry)) not in seen and not seen.add(identity)]
-        yield Result(fresh, result.attempts, result.waited)
+        fresh = {_identity(entry): entry for entry in page.results if _identity(entry) not in seen}
+        seen.update(fresh)
+        yield Result(list(fresh.values()), result.attempts, result.waited)
         if page.next is None or number * page_size >= page.total_count:
             return
         number += 1

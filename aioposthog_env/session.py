@@ -116,7 +116,10 @@ class PostHogSession:
         self._limiter: Limiter = limiter
         self._access = _Access()
         self.options = Options(
-            retry=retry or RetryPolicy(), timeout=timeout or Timeout(), enforce_scopes=enforce_scopes, hooks=tuple(hooks)
+            retry=retry or RetryPolicy(),
+            timeout=timeout or Timeout(),
+            enforce_scopes=enforce_scopes,
+            hooks=tuple(hooks),
         )
 
     def with_options(self, options: Options) -> "PostHogSession":
@@ -310,8 +313,11 @@ async def log_in(
 def _session_of(answer: Reply, origin: str) -> SessionCookie:
     envelope = replies.envelope_of(answer.body)
     if "2fa" in envelope.code or "two_factor" in envelope.code or "mfa" in envelope.code:
-        raise _refused_login(answer, "The account asks for a second factor, which cannot be given here. Log in with a browser "
-            "and pass its cookies: SessionCookie(sessionid, posthog_csrftoken).")
+        raise _refused_login(
+            answer,
+            "The account asks for a second factor, which cannot be given here. Log in with a browser "
+            "and pass its cookies: SessionCookie(sessionid, posthog_csrftoken).",
+        )
     if envelope.code == "invalid_credentials":
         raise _refused_login(answer, f"{origin} does not accept this e-mail and password; accounts differ between regions.")
     if answer.status != 200:
@@ -325,7 +331,12 @@ def _session_of(answer: Reply, origin: str) -> SessionCookie:
 def _refused_login(answer: Reply, message: str) -> AuthenticationError:
     envelope = replies.envelope_of(answer.body)
     error = AuthenticationError(
-        message, status=answer.status, type=envelope.type, code=envelope.code, detail=envelope.detail, attr=envelope.attr
+        message,
+        status=answer.status,
+        type=envelope.type,
+        code=envelope.code,
+        detail=envelope.detail,
+        attr=envelope.attr,
     )
     return error.about("log_in", None)
 

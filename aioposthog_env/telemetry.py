@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import attrs
 
 log: Final = logging.getLogger("aioposthog_env")
+log.addHandler(logging.NullHandler())
 
 
 @attrs.frozen(kw_only=True)

@@ -140,7 +140,9 @@ class Transport:
         """
         if self._session is None:
             state = "was not entered" if self._loop is None else "is closed"
-            raise ClientStateError(f"This client {state}; make calls inside `async with AsyncEnvironments(…) as environments:`.")
+            raise ClientStateError(
+                f"This client {state}; make calls inside `async with AsyncEnvironments(…) as environments:`."
+            )
         if asyncio.get_running_loop() is not self._loop:
             raise ClientStateError("This client belongs to another event loop; make one client in each loop.")
 
@@ -170,7 +172,10 @@ class Transport:
                     allow_redirects=False,
                     proxy=self._proxy,
                     timeout=aiohttp.ClientTimeout(
-                        total=timeout.total, connect=timeout.connect, sock_connect=timeout.connect, sock_read=timeout.read
+                        total=timeout.total,
+                        connect=timeout.connect,
+                        sock_connect=timeout.connect,
+                        sock_read=timeout.read,
                     ),
                     trace_request_ctx=seen,
                 ) as response:
@@ -232,7 +237,7 @@ def _tls_context(ssl: TLS) -> "tls.SSLContext | bool":
         return True
     if isinstance(ssl, tls.SSLContext):
         return ssl
-    if isinstance(ssl, bool) or not isinstance(ssl, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(ssl, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError("ssl takes None, a file or folder of certificate authorities, or an ssl.SSLContext.")
     place = Path(ssl)
     try:
@@ -246,16 +251,15 @@ def _tls_context(ssl: TLS) -> "tls.SSLContext | bool":
 def _proxy_of(origin: str, proxy: str | None, *, trust_env: bool) -> URL | None:
     # aiohttp's own trust_env also reads .netrc, which then collides with the Authorization header of a credential.
     if proxy is None and trust_env:
-        url = urlsplit(origin)
-        if not proxy_bypass(url.hostname or ""):
-            proxy = getproxies().get(url.scheme)
+        here = urlsplit(origin)
+        if not proxy_bypass(here.hostname or ""):
+            proxy = getproxies().get(here.scheme)
     if proxy is None:
         return None
     try:
         url = URL(proxy)
-        usable = url.scheme in {"http", "https"} and bool(url.host)
     except ValueError:
-        usable = False
-    if not usable:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigurationError("The proxy is not a URL such as 'http://proxy.example.com:3128'.")
-    return URL(proxy)
+    return url

@@ -85,7 +85,9 @@ def update(settings: TeamSettings) -> Call[Environment]:
     """
     call = _with_settings(endpoints.UPDATE, settings)
     if not call.fields:
-        raise ConfigurationError("Nothing was sent: no setting is set. Give the settings to change, for example anonymize_ips=True.")
+        raise ConfigurationError(
+            "Nothing was sent: no setting is set. Give the settings to change, for example anonymize_ips=True."
+        )
     return call
 
 

@@ -100,7 +100,7 @@ _REMEDIES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     ),
     (
         re.compile("does not have access to the requested organization", re.I),
-        "For keys limited to an organization PostHog looks at the organization that the key's owner last opened in the browser.",
+        "For keys limited to an organization PostHog looks at the organization that the key's owner last opened in a browser.",
     ),
     (
         re.compile("^CSRF Failed", re.I),
@@ -127,9 +127,7 @@ _CLASSES: Final[Mapping[int, type[ApiError]]] = {
 }
 
 
-def error_of(
-    status: int, headers: Mapping[str, str], body: bytes, *, host: str, retry_after: float | None = None
-) -> ApiError:
+def error_of(status: int, headers: Mapping[str, str], body: bytes, *, host: str, retry_after: float | None = None) -> ApiError:
     """The error for an answer that is no success.
 
     Args:

@@ -26,9 +26,7 @@ class Each:
     Errors of single environments become outcomes. Waits for the rate limit have no ceiling unless one was given.
     """
 
-    def __init__(
-        self, session: PostHogSession, refs: Refs, *, concurrency: int, stop_after_failures: int | None
-    ) -> None:
+    def __init__(self, session: PostHogSession, refs: Refs, *, concurrency: int, stop_after_failures: int | None) -> None:
         self._session = session
         self._refs = refs
         self._concurrency = concurrency
@@ -94,9 +92,7 @@ class Each:
             calls.add_product_intent(product_type, intent_context=intent_context, metadata=metadata, settings=settings)
         )
 
-    def complete_product_onboarding(
-        self, product_type: str, *, settings: TeamSettings | None = None
-    ) -> BulkRun[Environment]:
+    def complete_product_onboarding(self, product_type: str, *, settings: TeamSettings | None = None) -> BulkRun[Environment]:
         """Say for each environment that the onboarding of a product is complete."""
         return self._call(calls.complete_product_onboarding(product_type, settings=settings))
 
@@ -127,9 +123,7 @@ class Each:
         return self._run(work)
 
     def _run(self, work: Work[Any]) -> BulkRun[Any]:
-        return BulkRun(
-            self._refs, work, concurrency=self._concurrency, stop_after_failures=self._stop_after_failures
-        )
+        return BulkRun(self._refs, work, concurrency=self._concurrency, stop_after_failures=self._stop_after_failures)
 
 
 def place_of(ref: EnvironmentRef) -> Place:

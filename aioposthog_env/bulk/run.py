@@ -159,7 +159,9 @@ class BulkRun(Generic[T]):
         return min(self._concurrency, len(self._source)) if isinstance(self._source, Sized) else self._concurrency
 
     async def _worker(
-        self, refs: Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef], keep: Callable[[Outcome[T]], Awaitable[None]]
+        self,
+        refs: Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef],
+        keep: Callable[[Outcome[T]], Awaitable[None]],
     ) -> None:
         while (ref := await self._next(refs)) is not None:
             await keep(await self._one(ref))

@@ -33,9 +33,11 @@ async def connect(connection: Connection) -> AsyncIterator[AsyncEnvironments]:
         raise ConfigurationError("Give --host or --sandbox, not both.")
     from aioposthog_env.sandbox import Sandbox
 
-    async with Sandbox(environments=SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
-        async with AsyncEnvironments(sandbox.url, auth=PersonalAPIKey(sandbox.key())) as environments:
-            yield environments
+    async with (
+        Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox,
+        AsyncEnvironments(sandbox.url, auth=PersonalAPIKey(sandbox.key())) as environments,
+    ):
+        yield environments
 
 
 async def list_environments(connection: Connection, search: str | None) -> int:
@@ -84,10 +86,7 @@ async def set_settings(connection: Connection, what: Sequence[str], *, concurren
     report = BulkReport(tuple(outcomes))
     if connection.json:
         output.data(
-            [
-                {"id": one.ref.id, "status": one.status, "error": None if one.error is None else str(one.error)}
-                for one in report
-            ]
+            [{"id": one.ref.id, "status": one.status, "error": None if one.error is None else str(one.error)} for one in report]
         )
     else:
         output.table(("id", "outcome"), [(one.ref.id, one.status) for one in sorted(report, key=lambda one: one.ref.id)])

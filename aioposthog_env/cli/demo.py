@@ -12,18 +12,21 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS
 from aioposthog_env.sandbox import Sandbox
+from aioposthog_env.sandbox.eras import EraName
 from aioposthog_env.telemetry import Event, RetryScheduled
 
 
-async def demo(number: int, *, concurrency: int, era: str, json: bool) -> int:
+async def demo(number: int, *, concurrency: int, era: EraName, json: bool) -> int:
     """List, read, change, and show what it took."""
     output = Output(json=json)
     retries: list[Event] = []
     began = perf_counter()
-    async with Sandbox(environments=number, era=era) as sandbox:  # type: ignore[arg-type]
+    async with Sandbox(number, era=era) as sandbox:
         key = PersonalAPIKey(sandbox.key("project:read", "project:write"))
         async with AsyncEnvironments(
-            sandbox.url, auth=key, hooks=[lambda event: retries.append(event) if isinstance(event, RetryScheduled) else None]
+            sandbox.url,
+            auth=key,
+            hooks=[lambda event: retries.append(event) if isinstance(event, RetryScheduled) else None],
         ) as environments:
             output.say(f"An embedded PostHog with {number} environments listens at {sandbox.url}.")
             listed = [summary async for summary in environments.list()]
@@ -58,9 +61,7 @@ async def demo(number: int, *, concurrency: int, era: str, json: bool) -> int:
     return PARTLY if bad or still or refusals else DONE
 
 
-async def _watch(
-    output: Output, what: str, run: BulkRun[Environment], total: int
-) -> list[Outcome[Environment]]:
+async def _watch(output: Output, what: str, run: BulkRun[Environment], total: int) -> list[Outcome[Environment]]:
     outcomes: list[Outcome[Environment]] = []
     with output.progress(what, total) as step:
         async with run as stream:

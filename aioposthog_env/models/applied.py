@@ -30,9 +30,7 @@ def not_applied(asked: TeamSettings, environment: Environment) -> list[str]:
         environment: What came back.
     """
     wanted, got = unstructure(asked), unstructure(environment.settings)
-    return sorted(
-        name for name, value in wanted.items() if name not in got or not _as_asked(name, value, got[name])
-    )
+    return sorted(name for name, value in wanted.items() if name not in got or not _as_asked(name, value, got[name]))
 
 
 def _as_asked(name: str, wanted: JSONValue, got: JSONValue) -> bool:
@@ -72,7 +70,4 @@ def _contained(wanted: JSONValue, got: JSONValue) -> bool:
         return wanted == got
     if not isinstance(got, dict):
         return not wanted
-    return all(
-        _contained(value, got[key]) if key in got else value is None or value == {} for key, value in wanted.items()
-    )
-
+    return all(_contained(value, got[key]) if key in got else value is None or value == {} for key, value in wanted.items())

@@ -92,18 +92,30 @@ def _is_union(kind: Any) -> bool:
     return get_origin(kind) in {Union, UnionType}
 
 
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+def _is_dict(kind: Any) -> bool:
+    return get_origin(kind) is dict
+
+
 def _make_converter() -> Converter:
     converter = Converter(detailed_validation=False, prefer_attrib_converters=False)
-    for plain in _PLAIN - {float}:
+    for plain in (str, int, bool, NoneType):
         converter.register_structure_hook(plain, _strict(plain))
     converter.register_structure_hook(float, _strict(float, int))
     converter.register_structure_hook(datetime, _read_datetime)
     converter.register_structure_hook(Decimal, _read_decimal)
     converter.register_structure_hook(Secret, _read_secret)
     converter.register_structure_hook_factory(_is_union, lambda kind: _union_hook(converter, kind))
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is Literal, _literal_hook)
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is list, lambda kind: _list_hook(converter, kind))
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is dict, lambda kind: _dict_hook(converter, kind))
+    converter.register_structure_hook_factory(_is_literal, _literal_hook)
+    converter.register_structure_hook_factory(_is_list, lambda kind: _list_hook(converter, kind))
+    converter.register_structure_hook_factory(_is_dict, lambda kind: _dict_hook(converter, kind))
     converter.register_structure_hook_factory(attrs.has, lambda kind: _class_hook(converter, kind))
     # The last one registered is asked first.
     converter.register_structure_hook_func(_is_json, lambda value, _: value)
@@ -212,7 +224,7 @@ def _list_hook(converter: Converter, kind: Any) -> _Hook:
     def read(value: Any, _: Any) -> Any:
         if type(value) is not list:
             raise _wrong(value, "a list")
-        items = cast("list[Any]", value)
+        items: list[Any] = value
         result: list[Any] = []
         for number, item in enumerate(items):
             if type(item) in plain:
@@ -266,10 +278,12 @@ def _class_hook(converter: Converter, kind: type) -> _Hook:
         if field.init and field.default is attrs.NOTHING and not field.metadata.get("off_wire")
     }
     keeps_extra = "extra" in attrs.fields_dict(cast("Any", kind))
+    # The settings of an environment stand among its other keys; `name` is both.
     settings = attrs.fields_dict(cast("Any", kind)).get("settings")
-    inner = _fields_of(converter, settings.type) if settings is not None and settings.metadata.get("off_wire") else {}
-    # The settings of an environment stand among its other keys; some keys are both.
-    inner_class = settings.type if settings is not None else None
+    inner_class = cast("type[Any] | None", settings.type if settings is not None else None)
+    inner = _fields_of(converter, inner_class) if inner_class is not None else {}
+    both = fields.keys() & inner.keys()
+    inner = {key: field for key, field in inner.items() if key not in both}
 
     def read(value: Any, _: Any) -> Any:
         if type(value) is not dict:
@@ -278,27 +292,28 @@ def _class_hook(converter: Converter, kind: type) -> _Hook:
         settings_taken: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         for key, item in cast("dict[str, Any]", value).items():
-            known = False
-            for table, target in ((fields, taken), (inner, settings_taken)):
-                field = table.get(key)
-                if field is None:
-                    continue
-                known = True
-                if type(item) in field.plain:
-                    target[field.name] = item
-                    continue
-                try:
-                    target[field.name] = field.hook(item, field.kind)
-                except _Mismatch as error:
-                    raise error.within(_step(key)) from None
-            if not known:
+            if (field := fields.get(key)) is not None:
+                target = taken
+            elif (field := inner.get(key)) is not None:
+                target = settings_taken
+            else:
                 extra[key] = item
+                continue
+            if type(item) in field.plain:
+                target[field.name] = item
+                continue
+            try:
+                target[field.name] = field.hook(item, field.kind)
+            except _Mismatch as error:
+                raise error.within(_step(key)) from None
         for key, name in required.items():
             if name not in taken:
                 raise _Mismatch(f"the key {key!r} is missing")
         if keeps_extra:
             taken["extra"] = extra
-        if inner_class is not None and inner:
+        if inner_class is not None:
+            for key in both:
+                settings_taken[key] = taken[key]
             taken["settings"] = inner_class(**settings_taken)
         return kind(**taken)
 

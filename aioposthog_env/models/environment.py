@@ -67,7 +67,7 @@ class EnvironmentSummary:
     @property
     def ref(self) -> EnvironmentRef:
         """How to name it in a call."""
-        return EnvironmentRef(self.id, None if self.project_id is UNSET else cast("int", self.project_id))
+        return EnvironmentRef(self.id, None if self.project_id is UNSET else self.project_id)
 
 
 @attrs.frozen(kw_only=True)
@@ -132,7 +132,7 @@ class Environment:
     @property
     def ref(self) -> EnvironmentRef:
         """How to name it in a call."""
-        return EnvironmentRef(self.id, None if self.project_id is UNSET else cast("int", self.project_id))
+        return EnvironmentRef(self.id, None if self.project_id is UNSET else self.project_id)
 
 
 AnyRef: TypeAlias = int | EnvironmentRef | EnvironmentSummary | Environment

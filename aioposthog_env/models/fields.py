@@ -34,9 +34,7 @@ class FieldFacts:
     secret: bool = False
 
 
-def setting(
-    *, converter: Callable[[Any], Any] | None = None, show: bool = True, **facts: Any
-) -> Any:
+def setting(*, converter: Callable[[Any], Any] | None = None, show: bool = True, **facts: Any) -> Any:
     """A setting: unset by default, with its facts."""
     return attrs.field(default=UNSET, converter=converter, repr=show, metadata={"facts": FieldFacts(**facts)})
 

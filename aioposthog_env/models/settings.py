@@ -188,9 +188,7 @@ class TeamSettings:
         eras="CD", nullable=False, merge="merge per key", on_create=False
     )
     """Customer analytics."""
-    workflows_config: WorkflowsConfig | UnsetType = setting(
-        eras="CD", nullable=False, merge="merge per key", on_create=False
-    )
+    workflows_config: WorkflowsConfig | UnsetType = setting(eras="CD", nullable=False, merge="merge per key", on_create=False)
     """Workflows."""
     feature_flag_policy_config: FeatureFlagPolicyConfig | UnsetType = setting(
         eras="D", nullable=False, merge="merge per key", on_create=False
@@ -223,13 +221,13 @@ class TeamSettings:
                 yield name, value
 
     def __repr__(self) -> str:
-        shown = (f"{name}={'…' if FACTS[name].secret and value is not None else repr(value)}" for name, value in self.set_fields())
+        shown = (
+            f"{name}={'…' if FACTS[name].secret and value is not None else repr(value)}" for name, value in self.set_fields()
+        )
         return f"TeamSettings({', '.join(shown)})"
 
 
-FACTS: Final[Mapping[str, FieldFacts]] = {
-    field.name: field.metadata["facts"] for field in attrs.fields(TeamSettings)
-}
+FACTS: Final[Mapping[str, FieldFacts]] = {field.name: field.metadata["facts"] for field in attrs.fields(TeamSettings)}
 """The facts of every setting, by its name."""
 
 CONFIG_FIELDS_B: Final = frozenset(name for name, facts in FACTS.items() if "B" in facts.eras) - {"name"}

@@ -14,12 +14,9 @@ from msgspec import UNSET
 
 from aioposthog_env.errors import ConfigurationError, DecodeError, InvalidSettingsError
 from aioposthog_env.models.configs import (
-    LogsSettings,
-    MarketingAnalyticsConfig,
     SessionRecordingLinkedFlag,
     TriggerGroup,
     TriggerGroups,
-    WorkflowsConfig,
 )
 from aioposthog_env.models.converter import check_type, encode, unstructure
 from aioposthog_env.models.settings import FACTS, TeamSettings
@@ -185,4 +182,3 @@ _RULES: Final[Mapping[str, Rule]] = {
     "business_model": _one_of("b2b", "b2c", "other"),
     "logs_settings": _parts(retention_days=_one_of(14, 30)),
 }
-

@@ -21,7 +21,7 @@ which of the two refused is not told.
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -32,7 +32,7 @@ _GROWTH: Final = 0.003
 """The pace grows by this part of itself each second: it doubles in about four minutes."""
 
 
-def _positive_number(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+def _positive_number(instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
     if isinstance(value, bool) or not 0 < value < math.inf:
         raise ConfigurationError(f"A rate limit needs a {attribute.name} above 0, not {value!r}.")
 

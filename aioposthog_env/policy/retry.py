@@ -19,7 +19,7 @@ to it. A wait beyond the ceiling is never cut short; it ends the call with an er
 """
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 import backoff
@@ -34,8 +34,8 @@ _EXTRA: Final = 0.1
 """The share of a wait asked for by the server that jitter may add, so that many waiting tasks do not wake together."""
 
 
-def _positive(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-    if isinstance(value, bool) or not value > 0:
+def _positive(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not value > 0):
         raise ConfigurationError(f"{attribute.name} must be a number above 0, not {value!r}.")
 
 
@@ -62,8 +62,8 @@ class RetryPolicy:
     max_refusals: int = attrs.field(default=20, validator=_positive)
     first_wait: float = attrs.field(default=0.5, validator=_positive)
     longest_wait: float = attrs.field(default=30.0, validator=_positive)
-    wait_ceiling: float | None = attrs.field(default=120.0, validator=attrs.validators.optional(_positive))
-    deadline: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    wait_ceiling: float | None = attrs.field(default=120.0, validator=_positive)
+    deadline: float | None = attrs.field(default=None, validator=_positive)
 
     @classmethod
     def disabled(cls) -> "RetryPolicy":
@@ -213,4 +213,3 @@ def _bound(policy: RetryPolicy, attempt: int) -> float:
     for _ in range(attempt):
         bound = next(waits)
     return float(bound)
-

@@ -72,9 +72,7 @@ def _key_in(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> 
     return None, ""
 
 
-def check_scopes(
-    state: State, caller: Caller, endpoint: Endpoint, environment: SandboxEnvironment | None, body: Any
-) -> None:
+def check_scopes(state: State, caller: Caller, endpoint: Endpoint, environment: SandboxEnvironment | None, body: Any) -> None:
     """Hold the token against the action: does it take tokens, is the key limited to elsewhere, is the scope there.
 
     Raises:

@@ -96,7 +96,10 @@ def create(asked: Asked) -> dict[str, Any]:
     """A new environment. It becomes the caller's current one."""
     state, rules = asked.state, asked.state.rules
     if asked.style == "root" and not rules.alias:
-        raise invalid("Environments must be created under a specific project. Send the POST request to /api/projects/<id>/environments/ instead.")
+        raise invalid(
+            "Environments must be created under a specific project. Send the POST request to "
+            "/api/projects/<project_id>/environments/ instead."
+        )
     organization = _organization_of_new(asked)
     level = asked.user.levels[organization]
     if level < ADMIN:
@@ -400,4 +403,3 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "reset_token": reset_token,
     "rotate_secret_token": rotate_secret_token,
 }
-

@@ -170,9 +170,9 @@ def replay(attr: str, value: Any) -> Any:
     """The replay config and its AI part have known keys."""
     keyed("record_canvas", "ai_config")(attr, value)
     if isinstance(value.get("ai_config"), dict):
-        keyed(
-            "included_event_properties", "opt_in", "preferred_events", "excluded_events", "important_user_properties"
-        )(attr, value["ai_config"])
+        keyed("included_event_properties", "opt_in", "preferred_events", "excluded_events", "important_user_properties")(
+            attr, value["ai_config"]
+        )
     return value
 
 
@@ -247,9 +247,7 @@ ROWS: Final[dict[str, Row]] = {
     "session_recording_minimum_duration_milliseconds": Row(check=whole(0, 30_000)),
     "session_recording_linked_flag": Row(check=keyed("id", "key", "variant", required=("id", "key"))),
     "session_recording_network_payload_capture_config": Row(check=keyed("recordHeaders", "recordBody")),
-    "session_recording_masking_config": Row(
-        check=keyed("maskAllInputs", "maskTextSelector", "blockSelector"), early=False
-    ),
+    "session_recording_masking_config": Row(check=keyed("maskAllInputs", "maskTextSelector", "blockSelector"), early=False),
     "session_recording_url_trigger_config": Row(check=any_list, default=[], early=False),
     "session_recording_url_blocklist_config": Row(check=any_list, default=[], early=False),
     "session_recording_event_trigger_config": Row(check=texts(), default=[], early=False),
@@ -281,9 +279,7 @@ ROWS: Final[dict[str, Row]] = {
     "require_evaluation_contexts": Row(default=False, eras="D"),
     "default_data_theme": Row(check=whole(), default=1, early=False),
     "revenue_analytics_config": Row(
-        check=config(
-            base_currency=text(3), events=any_list, goals=any_list, filter_test_accounts=boolean
-        ),
+        check=config(base_currency=text(3), events=any_list, goals=any_list, filter_test_accounts=boolean),
         default={"base_currency": "USD", "events": [], "filter_test_accounts": False},
         nullable=False,
         early=False,

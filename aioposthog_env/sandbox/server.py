@@ -292,10 +292,8 @@ class Sandbox:
             await asyncio.sleep(self.latency)
         name = route.endpoint.name if route.endpoint is not None else None
         script = self._script_for(name)
-        if script is None or not script.before_effect:
-            answer = self._answer(request, route, raw)
-        else:
-            answer = web.Response(status=500)
+        untouched = script is not None and script.before_effect
+        answer = web.Response(status=500) if untouched else self._answer(request, route, raw)
         dropped = False
         if script is not None:
             if script.status:
@@ -405,7 +403,8 @@ class Sandbox:
             style=route.style,
             query=query,
             body={} if body is None else body,
-            path=self.url + request.path.replace("/api/environments", "/api/projects" if self.rules.alias else "/api/environments", 1),
+            path=self.url
+            + request.path.replace("/api/environments", "/api/projects" if self.rules.alias else "/api/environments", 1),
             early_project=route.style == "project" and not self.rules.ties_project_to_environment,
         )
         return ACTIONS[endpoint.name](asked)

@@ -154,9 +154,7 @@ class State:
         """The environments of the person's organizations."""
         return [one for one in self.environments.values() if one.organization in user.levels]
 
-    def log(
-        self, environment: SandboxEnvironment, user: SandboxUser, activity: str, changes: list[dict[str, Any]]
-    ) -> None:
+    def log(self, environment: SandboxEnvironment, user: SandboxUser, activity: str, changes: list[dict[str, Any]]) -> None:
         """Write an entry of the activity log, newest first."""
         entry = {
             "id": self.unique_id(),

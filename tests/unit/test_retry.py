@@ -18,7 +18,7 @@ from aioposthog_env.policy.delivery import (
     Throttled,
     classify,
 )
-from aioposthog_env.policy.retry import Again, Attempts, GiveUp, ReadBack, Return, RetryBudget, RetryPolicy, decide
+from aioposthog_env.policy.retry import Again, Attempts, GiveUp, ReadBack, RetryBudget, RetryPolicy, Return, decide
 
 
 def reply(status: int, body: bytes = b"{}", **headers: str) -> Reply:
@@ -129,7 +129,11 @@ def test_waits_double_up_to_the_longest_and_jitter_is_full() -> None:
 
     def wait(sent: int, jitter: object) -> float:
         decision = decide(
-            Lost("dropped"), repeat=SAFE, attempts=Attempts(sent=sent), policy=policy, jitter=jitter  # type: ignore[arg-type]
+            Lost("dropped"),
+            repeat=SAFE,
+            attempts=Attempts(sent=sent),
+            policy=policy,
+            jitter=jitter,  # type: ignore[arg-type]
         )
         assert isinstance(decision, Again)
         return decision.wait

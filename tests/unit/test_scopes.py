@@ -35,9 +35,7 @@ CLOSED = [row for row in endpoints.ENDPOINTS if not row.publishes_scope]
 @pytest.mark.parametrize("endpoint", CLOSED, ids=lambda row: row.name)
 @pytest.mark.parametrize("scopes", [None, frozenset({"*"})])
 @pytest.mark.parametrize("kind", [KEY, "OAuth token"])
-def test_no_scope_opens_an_action_that_publishes_none(
-    endpoint: Endpoint, scopes: frozenset[str] | None, kind: str
-) -> None:
+def test_no_scope_opens_an_action_that_publishes_none(endpoint: Endpoint, scopes: frozenset[str] | None, kind: str) -> None:
     refused = refusal(endpoint, endpoint.scope, Grant(kind, scopes), [42])
 
     assert refused is not None
