@@ -37,8 +37,8 @@ async def list_all(session: PostHogSession, place: Place, search: str | None) ->
             break
     else:
         raise TransportError(
-            f"The list kept changing: {len(found)} distinct environments of {count} after {_LIST_READS} readings. Read it again "
-            "when less is going on, or name the environments.",
+            f"The list kept changing: {len(found)} distinct environments of {count} after {_LIST_READS} readings. Read it "
+            "again when less is going on, or name the environments.",
             endpoint="list",
         )
     environments = list(found.values())

@@ -104,8 +104,8 @@ class PostHogSession:
         hooks: Sequence[Hook] = (),
     ) -> None:
         origin = resolve_host(host, allow_insecure_http=allow_insecure_http)
-        credential: object = credential_from_environment() if auth is None else auth
-        if not isinstance(credential, PersonalAPIKey | OAuthToken | SessionCookie):
+        credential = credential_from_environment() if auth is None else auth
+        if not isinstance(credential, PersonalAPIKey | OAuthToken | SessionCookie):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("auth takes a PersonalAPIKey, an OAuthToken or a SessionCookie, not a bare value.")
         if not (limiter is None or limiter == "shared" or isinstance(limiter, RateLimiter)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("limiter takes a RateLimiter, None for no limit, or 'shared'.")

@@ -20,11 +20,11 @@ def interleaved(rivals: Mapping[str, Callable[[], float]], rounds: int = ROUNDS)
 
 def table(title: str, seconds: Mapping[str, list[float]], *, per: int, unit: str, floor: str) -> None:
     """Print the median of each rival, its spread, and its ratio to the floor, taken round by round."""
-    sys.stdout.write(f"\n{title}\n{'':42}{unit:>10}{'spread':>16}{'× ' + floor:>34}\n")
+    sys.stdout.write(f"\n{title}\n{'':42}{unit:>10}{'spread':>16}{'to ' + floor:>34}\n")
     for name, rounds in seconds.items():
         scaled = [one / per * 1e6 for one in rounds]
         ratios = [one / base for one, base in zip(rounds, seconds[floor], strict=True)]
-        spread = f"{min(scaled):.1f}–{max(scaled):.1f}"
+        spread = f"{min(scaled):.1f} to {max(scaled):.1f}"
         sys.stdout.write(f"{name:42}{statistics.median(scaled):10.1f}{spread:>16}{statistics.median(ratios):34.2f}\n")
 
 

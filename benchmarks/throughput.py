@@ -122,11 +122,13 @@ def ours(url: str, concurrency: int) -> AsyncEnvironments:
 
 
 async def ours_streamed(url: str, concurrency: int) -> None:
-    async with ours(url, concurrency) as environments:
-        async with environments.each(range(1, CALLS + 1), concurrency=concurrency).retrieve() as outcomes:
-            async for outcome in outcomes:
-                if outcome.status != "succeeded":
-                    raise RuntimeError(str(outcome.error))
+    async with (
+        ours(url, concurrency) as environments,
+        environments.each(range(1, CALLS + 1), concurrency=concurrency).retrieve() as outcomes,
+    ):
+        async for outcome in outcomes:
+            if outcome.status != "succeeded":
+                raise RuntimeError(str(outcome.error))
 
 
 async def ours_awaited(url: str, concurrency: int) -> None:

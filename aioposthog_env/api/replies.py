@@ -72,12 +72,10 @@ class Envelope:
 def envelope_of(body: bytes) -> Envelope:
     """Read an error body: PostHog's envelope, its ``{"error": …}`` form, or the opening of a text."""
     try:
-        raw: Any = msgspec.json.decode(body[:65_536])
+        raw = msgspec.json.decode(body[:65_536], type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raw = None
-    if not isinstance(raw, dict):
         return Envelope(detail=_printable(body[:300].decode("utf-8", "replace"))[:200])
-    if isinstance(raw.get("error"), str):  # pyright: ignore[reportUnknownMemberType]
+    if isinstance(raw.get("error"), str):
         return Envelope(detail=_printable(raw["error"]))
     texts = {name: _printable(value) for name in ("type", "code", "detail", "attr") if isinstance(value := raw.get(name), str)}
     return Envelope(**texts)

@@ -1,14 +1,14 @@
 """What ``list``, ``show`` and ``set`` do."""
 
 import difflib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import msgspec
 
 from aioposthog_env.auth import PersonalAPIKey
-from aioposthog_env.bulk.outcome import BulkReport
+from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.output import Output
@@ -23,7 +23,7 @@ SANDBOX_ENVIRONMENTS = 25
 
 
 @asynccontextmanager
-async def connect(connection: Connection) -> AsyncIterator[AsyncEnvironments]:
+async def connect(connection: Connection) -> AsyncGenerator[AsyncEnvironments, None]:
     """A client for the host that was asked for, or for an embedded PostHog."""
     if not connection.sandbox:
         async with AsyncEnvironments(connection.host) as environments:
@@ -78,7 +78,7 @@ async def set_settings(connection: Connection, what: Sequence[str], *, concurren
     output = Output(json=connection.json)
     async with connect(connection) as environments:
         with output.progress("changing", len(set(ids))) as step:
-            outcomes = []
+            outcomes: list[Outcome[Environment]] = []
             async with environments.each(ids, concurrency=concurrency).update(settings) as run:
                 async for outcome in run:
                     outcomes.append(outcome)

@@ -1,7 +1,7 @@
 """Printing: data to stdout, words and progress to stderr, no colours where NO_COLOR asks for none."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -39,7 +39,7 @@ class Output:
         self._data.print(table)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+    def progress(self, what: str, total: int) -> Generator[Callable[[], None], None, None]:
         """A live bar on a terminal, nothing elsewhere. Gives a function to call after each item."""
         if not self.words.is_terminal:
             yield lambda: None

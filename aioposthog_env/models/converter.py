@@ -15,7 +15,7 @@ exact JSON types that pass as they are, and a hook for everything else.
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -80,9 +80,9 @@ class _Field:
 def _plain_types(kind: Any) -> frozenset[type]:
     """The JSON types that a field of this type takes as they are."""
     if get_origin(kind) in {Union, UnionType}:
-        return frozenset().union(*(_plain_types(member) for member in get_args(kind)))
+        return frozenset[type]().union(*(_plain_types(member) for member in get_args(kind)))
     if get_origin(kind) is Literal:
-        return frozenset(type(choice) for choice in get_args(kind))
+        return frozenset[type](type(cast("object", choice)) for choice in get_args(kind))
     if kind is float:
         return frozenset({float, int})
     return frozenset({kind}) if kind in _PLAIN else frozenset()
@@ -112,11 +112,15 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(datetime, _read_datetime)
     converter.register_structure_hook(Decimal, _read_decimal)
     converter.register_structure_hook(Secret, _read_secret)
-    converter.register_structure_hook_factory(_is_union, lambda kind: _union_hook(converter, kind))
-    converter.register_structure_hook_factory(_is_literal, _literal_hook)
-    converter.register_structure_hook_factory(_is_list, lambda kind: _list_hook(converter, kind))
-    converter.register_structure_hook_factory(_is_dict, lambda kind: _dict_hook(converter, kind))
-    converter.register_structure_hook_factory(attrs.has, lambda kind: _class_hook(converter, kind))
+    factories: tuple[tuple[Callable[[Any], bool], Callable[[Converter, Any], _Hook]], ...] = (
+        (_is_union, _union_hook),
+        (_is_literal, _literal_hook),
+        (_is_list, _list_hook),
+        (_is_dict, _dict_hook),
+        (attrs.has, _class_hook),
+    )
+    for accepts, make in factories:
+        converter.register_structure_hook_factory(accepts, partial(make, converter))
     # The last one registered is asked first.
     converter.register_structure_hook_func(_is_json, lambda value, _: value)
     return converter
@@ -166,7 +170,7 @@ def _read_secret(value: Any, _: Any) -> Secret:
     raise _wrong(value, "a text")
 
 
-def _literal_hook(kind: Any) -> _Hook:
+def _literal_hook(_converter: Converter, kind: Any) -> _Hook:
     choices = get_args(kind)
 
     def read(value: Any, _: Any) -> Any:
@@ -224,7 +228,7 @@ def _list_hook(converter: Converter, kind: Any) -> _Hook:
     def read(value: Any, _: Any) -> Any:
         if type(value) is not list:
             raise _wrong(value, "a list")
-        items: list[Any] = value
+        items = cast("list[Any]", value)  # type: ignore[redundant-cast]
         result: list[Any] = []
         for number, item in enumerate(items):
             if type(item) in plain:
@@ -280,7 +284,7 @@ def _class_hook(converter: Converter, kind: type) -> _Hook:
     keeps_extra = "extra" in attrs.fields_dict(cast("Any", kind))
     # The settings of an environment stand among its other keys; `name` is both.
     settings = attrs.fields_dict(cast("Any", kind)).get("settings")
-    inner_class = cast("type[Any] | None", settings.type if settings is not None else None)
+    inner_class = settings.type if settings is not None else None
     inner = _fields_of(converter, inner_class) if inner_class is not None else {}
     both = fields.keys() & inner.keys()
     inner = {key: field for key, field in inner.items() if key not in both}

@@ -41,12 +41,13 @@ def setting(*, converter: Callable[[Any], Any] | None = None, show: bool = True,
 
 def key(wire: str | None = None) -> Any:
     """A key of a nested config: unset by default, perhaps under another name on the wire."""
-    return attrs.field(default=UNSET, metadata={} if wire is None else {"wire": wire})
+    metadata: dict[str, Any] = {} if wire is None else {"wire": wire}
+    return attrs.field(default=UNSET, metadata=metadata)
 
 
 def extra() -> Any:
     """Where the keys go that no field knows. Never written back."""
-    return attrs.field(factory=dict, metadata={"off_wire": True})
+    return attrs.field(factory=dict[str, Any], metadata={"off_wire": True})
 
 
 def wire_name(field: "attrs.Attribute[Any]") -> str:

@@ -154,7 +154,7 @@ def _trigger_groups(name: str, value: TriggerGroups) -> Problems:
     if value.groups is UNSET:
         yield f"{name}.groups", "is missing"
     else:
-        groups: list[TriggerGroup] = value.groups  # type: ignore[assignment]
+        groups: list[TriggerGroup] = value.groups
         for number, group in enumerate(groups):
             if group.id is UNSET:
                 yield f"{name}.groups[{number}].id", "is missing"

@@ -9,6 +9,7 @@ import attrs
 from aioposthog_env.api.endpoints import Endpoint, Target
 from aioposthog_env.sandbox.errors import denied, not_found, unauthenticated
 from aioposthog_env.sandbox.fields import ROWS
+from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import SandboxEnvironment, SandboxUser, State, Token
 
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -65,7 +66,7 @@ def _key_in(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> 
     # The word is matched with its case; anything malformed is as if it were not there.
     if header.startswith("Bearer ") and len(header.removeprefix("Bearer ").strip()) > 1:
         return header.removeprefix("Bearer ").strip(), "Authorization header"
-    if isinstance(body, dict) and isinstance(body.get("personal_api_key"), str):
+    if is_object(body) and isinstance(body.get("personal_api_key"), str):
         return body["personal_api_key"], "body"
     if "personal_api_key" in query:
         return query["personal_api_key"], "query string"
@@ -102,7 +103,7 @@ def check_scopes(state: State, caller: Caller, endpoint: Endpoint, environment: 
 def _scope_of_update(state: State, body: Any) -> str:
     letter = state.rules.letter
     config_fields = {name for name, row in ROWS.items() if letter in row.eras and name != "name"}
-    config_only = isinstance(body, dict) and set(body) <= config_fields
+    config_only = is_object(body) and set(body) <= config_fields
     return state.rules.config_scope if config_only else "project:write"
 
 

@@ -12,6 +12,7 @@ import attrs
 
 from aioposthog_env.sandbox.errors import PlainProblem, Problem, crash, denied, invalid, not_found
 from aioposthog_env.sandbox.fields import MEMBER_SAFE, ROWS
+from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import (
     ADMIN,
     SandboxEnvironment,
@@ -180,7 +181,7 @@ def _admins_only(asked: Asked, values: Mapping[str, Any]) -> None:
 
 def checked(asked: Asked, *, creating: bool) -> dict[str, Any]:
     """The known fields of a body, coerced; the first problem is raised, in the order of the fields."""
-    if not isinstance(asked.body, dict):
+    if not is_object(asked.body):
         raise invalid(f"Invalid data. Expected a dictionary, but got {type(asked.body).__name__}.")
     if "access_control" in asked.body:
         if asked.body["access_control"] is None:
@@ -212,15 +213,15 @@ def checked(asked: Asked, *, creating: bool) -> dict[str, Any]:
 def merged(name: str, before: Any, value: Any, *, letter: str) -> Any:
     """What is stored after a PATCH of one field."""
     row = ROWS[name]
-    if row.merge == "replace" or letter not in row.merge_eras or not isinstance(value, dict):
+    if row.merge == "replace" or letter not in row.merge_eras or not is_object(value):
         return copy.deepcopy(value)
-    result: dict[str, Any] = copy.deepcopy(before) if isinstance(before, dict) else {}
+    result: dict[str, Any] = copy.deepcopy(before) if is_object(before) else {}
     for key, one in value.items():
         old = result.get(key)
-        if key == "sources_map" and isinstance(one, dict) and isinstance(old, dict):
+        if key == "sources_map" and is_object(one) and is_object(old):
             combined = {**old, **one}
             result[key] = {source: columns for source, columns in combined.items() if columns is not None}
-        elif row.merge == "two" and isinstance(one, dict) and isinstance(old, dict):
+        elif row.merge == "two" and is_object(one) and is_object(old):
             result[key] = {**old, **one}
         else:
             result[key] = copy.deepcopy(one)
@@ -312,7 +313,7 @@ def complete_product_onboarding(asked: Asked) -> dict[str, Any]:
 
 
 def _product(asked: Asked) -> str | None:
-    product = asked.body.get("product_type") if isinstance(asked.body, dict) else None
+    product = asked.body.get("product_type") if is_object(asked.body) else None
     return str(product) if product else None
 
 

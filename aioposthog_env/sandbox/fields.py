@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 from aioposthog_env.sandbox.errors import invalid
+from aioposthog_env.sandbox.json import is_list, is_object
 
 Check = Callable[[str, Any], Any]
 
@@ -114,7 +115,7 @@ def texts(longest: int | None = None, *, drop_nulls: bool = False) -> Check:
     item = text(longest)
 
     def check(attr: str, value: Any) -> list[Any]:
-        if not isinstance(value, list):
+        if not is_list(value):
             raise invalid(f'Expected a list of items but got type "{type(value).__name__}".', attr, "not_a_list")
         checked = [None if one is None else item(f"{attr}__{number}", one) for number, one in enumerate(value)]
         return [one for one in checked if one is not None] if drop_nulls else checked
@@ -124,14 +125,14 @@ def texts(longest: int | None = None, *, drop_nulls: bool = False) -> Check:
 
 def any_list(attr: str, value: Any) -> list[Any]:
     """A list of anything."""
-    if not isinstance(value, list):
+    if not is_list(value):
         raise invalid(f'Expected a list of items but got type "{type(value).__name__}".', attr, "not_a_list")
     return value
 
 
 def errors_to_ignore(attr: str, value: Any) -> Any:
     """A list of texts, 300 characters in all. Its errors name no field."""
-    if not isinstance(value, list):
+    if not is_list(value):
         raise invalid("Must provide a list for field: autocapture_exceptions_errors_to_ignore.")
     if not all(isinstance(one, str) for one in value):
         raise invalid("Must provide a list of strings for field: autocapture_exceptions_errors_to_ignore.")
@@ -144,7 +145,7 @@ def keyed(*known: str, required: tuple[str, ...] = ()) -> Check:
     """An object with known keys only."""
 
     def check(attr: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
+        if not is_object(value):
             raise invalid("Must provide a dictionary or None.", attr)
         if unknown := sorted(set(value) - set(known)):
             raise invalid(f"Must provide a dictionary with only allowed keys. Unknown: {', '.join(unknown)}.", attr)
@@ -159,7 +160,7 @@ def config(**checks: Check) -> Check:
     """A nested config: each known key is checked by itself, unknown keys are ignored."""
 
     def check(attr: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
+        if not is_object(value):
             raise invalid(f"Invalid data. Expected a dictionary, but got {type(value).__name__}.", attr)
         return {key: checks[key](f"{attr}__{key}", one) for key, one in value.items() if key in checks}
 
@@ -169,7 +170,7 @@ def config(**checks: Check) -> Check:
 def replay(attr: str, value: Any) -> Any:
     """The replay config and its AI part have known keys."""
     keyed("record_canvas", "ai_config")(attr, value)
-    if isinstance(value.get("ai_config"), dict):
+    if is_object(value.get("ai_config")):
         keyed("included_event_properties", "opt_in", "preferred_events", "excluded_events", "important_user_properties")(
             attr, value["ai_config"]
         )
@@ -178,10 +179,10 @@ def replay(attr: str, value: Any) -> Any:
 
 def trigger_groups(attr: str, value: Any) -> Any:
     """Version 2 with groups."""
-    if not isinstance(value, dict) or value.get("version") != 2 or not isinstance(value.get("groups"), list):
+    if not is_object(value) or value.get("version") != 2 or not isinstance(value.get("groups"), list):
         raise invalid("Must be an object of version 2 with groups.", attr)
     for group in value["groups"]:
-        rate = group.get("sampleRate") if isinstance(group, dict) else math.nan
+        rate = group.get("sampleRate") if is_object(group) else math.nan
         if "id" not in group or (rate is not None and not 0 <= rate <= 1):
             raise invalid("Each group needs an id and a sampleRate from 0 to 1.", attr)
     return value

@@ -22,6 +22,7 @@ from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, ch
 from aioposthog_env.sandbox.actions import ACTIONS, Asked
 from aioposthog_env.sandbox.eras import ERAS, NESTED_REFUSED, SUNSET, EraName
 from aioposthog_env.sandbox.errors import Problem, crash, invalid, not_found
+from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import (
     ADMIN,
     MEMBER,
@@ -461,7 +462,7 @@ class Sandbox:
 
     def _log_in(self, raw: bytes) -> web.Response:
         body = _decode(raw)
-        given: dict[str, Any] = body if isinstance(body, dict) else {}
+        given: dict[str, Any] = body if is_object(body) else {}
         for name in ("email", "password"):
             if name not in given:
                 raise invalid("This field is required.", name, "required")

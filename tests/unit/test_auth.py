@@ -94,8 +94,8 @@ def test_a_cookie_cannot_smuggle_another() -> None:
 
 
 def test_scopes_are_a_collection() -> None:
-    assert PersonalAPIKey(VALUE, scopes=["project:read"]).scopes == {"project:read"}
-    assert PersonalAPIKey(VALUE, projects=[1]).projects == {1}
+    assert PersonalAPIKey(VALUE, scopes=["project:read"]).scopes == frozenset({"project:read"})
+    assert PersonalAPIKey(VALUE, projects=[1]).projects == frozenset({1})
     with pytest.raises(ConfigurationError, match="collection"):
         PersonalAPIKey(VALUE, scopes="project:read")
 
