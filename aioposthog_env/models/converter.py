@@ -390,7 +390,7 @@ def encode(value: JSONValue) -> bytes:
 def unstructure(value: object) -> dict[str, JSONValue]:
     """The fields that are set, as they go over the wire. ``None`` is null; ``extra`` is never sent; secrets are revealed."""
     wire: dict[str, JSONValue] = {}
-    for field in attrs.fields(type(cast("Any", value))):
+    for field in attrs.fields(cast("Any", type(value))):
         item: object = getattr(value, field.name)
         if item is not UNSET and not field.metadata.get("off_wire"):
             wire[wire_name(field)] = _to_wire(item)

@@ -271,9 +271,9 @@ class Sandbox:
     # The server
 
     async def __aenter__(self) -> Self:
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None), handle_signals=False)
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", self._port)
         await site.start()
         self._port = runner.addresses[0][1]
         self._runner = runner

@@ -1,0 +1,47 @@
+"""What many tests share: a client for a sandbox, and retries that do not wait."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import pytest
+
+from aioposthog_env import AsyncEnvironments, OAuthToken, PersonalAPIKey, RetryPolicy, Sandbox, SessionCookie
+
+QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002)
+"""The usual number of attempts, without real waits."""
+
+Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncEnvironments]]
+
+
+@asynccontextmanager
+async def connect(sandbox: Sandbox, *scopes: str, **options: Any) -> AsyncGenerator[AsyncEnvironments, None]:
+    """A client with a personal API key."""
+    options.setdefault("auth", PersonalAPIKey(sandbox.key(*scopes)))
+    options.setdefault("retry", QUICK)
+    async with AsyncEnvironments(sandbox.url, **options) as environments:
+        yield environments
+
+
+@asynccontextmanager
+async def logged_in(sandbox: Sandbox, **options: Any) -> AsyncGenerator[AsyncEnvironments, None]:
+    """A client with the session of the organization's owner."""
+    async with connect(sandbox, auth=session_of(sandbox), **options) as environments:
+        yield environments
+
+
+def session_of(sandbox: Sandbox) -> SessionCookie:
+    """A session of the organization's owner."""
+    session = sandbox.session()
+    return SessionCookie(session.session_id, session.csrf_token)
+
+
+def oauth_of(sandbox: Sandbox, *scopes: str) -> OAuthToken:
+    """An OAuth token."""
+    return OAuthToken(sandbox.oauth_token(*scopes))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POSTHOG_HOST", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_API_KEY", "POSTHOG_CLI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
