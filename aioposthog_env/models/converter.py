@@ -8,39 +8,37 @@ msgspec reads the JSON, cattrs turns plain objects into classes. Its hooks are o
   ``extra`` or ``settings`` is such a key too.
 * **Open.** A closed choice is checked when it is written, not when it is read: a newer server's value decodes.
 
-Most of a payload is numbers, texts, booleans and nulls, so the hook of a class keeps a table: wire key to attribute, the
-exact JSON types that pass as they are, and a hook for everything else.
+Most of a payload is numbers, texts, booleans and nulls, which need no more than a look at their type. So each declared type
+has a table, made once: the exact JSON types that it takes, each with the hook that reads it, or None where the value passes
+as it is. The types are checked there alone; a hook gets a value of its own type.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import cache, partial
-from types import NoneType, UnionType
-from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
+from functools import cache
+from typing import Any, Final, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 import msgspec
 from cattrs import Converter
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from aioposthog_env.auth import Secret
-from aioposthog_env.errors import DecodeError
+from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.fields import JSONValue, wire_name
+from aioposthog_env.models.types import JSON_TYPES, described, is_json, members, named, not_json, step, type_of
 
 T = TypeVar("T")
 
-_JSON_LIST: Final = next(member for member in get_args(JSONValue) if get_origin(member) is list)
-_PLAIN: Final = frozenset({str, int, float, bool, NoneType})
-_NAMES: Final[Mapping[type, str]] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    NoneType: "null",
-    list: "a list",
-    dict: "an object",
-}
+_Hook: TypeAlias = Callable[[Any, Any], Any]
+"""Takes a value and the declared type, as cattrs wants it."""
+
+_Hooks: TypeAlias = Mapping[Any, _Hook | None]
+"""What is done with each JSON type; None for values that pass as they are."""
+
+_WRITTEN_AS: Final[Mapping[Any, tuple[type, ...]]] = {Secret: (str,), datetime: (str,), Decimal: (str, int, float)}
+"""The JSON types of what is neither JSON itself nor a class of ours."""
 
 
 class _Mismatch(Exception):  # noqa: N818  never leaves this module
@@ -51,191 +49,84 @@ class _Mismatch(Exception):  # noqa: N818  never leaves this module
         self.message = message
         self.path: list[str] = []
 
-    def within(self, step: str) -> "_Mismatch":
-        self.path.insert(0, step)
+    def within(self, where: str) -> "_Mismatch":
+        self.path.insert(0, where)
         return self
 
     def as_error(self) -> DecodeError:
         return DecodeError(self.message, path="$" + "".join(self.path))
 
 
-def _wrong(value: object, expected: str) -> _Mismatch:
+def _refuse(value: object, kind: Any) -> Any:
     # The value itself is not quoted: it may be a secret.
-    return _Mismatch(f"expected {expected}, got {_NAMES.get(type(value), type(value).__name__)}")
+    raise _Mismatch(f"expected {described(kind)}, got {named(value)}")
 
 
-_Hook = Callable[[Any, Any], Any]
+def _read_datetime(value: str, _: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise _Mismatch("expected a time by ISO 8601, got another text") from None
 
 
-@attrs.frozen
-class _Field:
-    """How one wire key is read."""
-
-    name: str
-    plain: frozenset[type]
-    hook: _Hook
-    kind: Any
+def _read_decimal(value: str | float, kind: Any) -> Decimal:
+    try:
+        number = Decimal(str(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        raise _Mismatch("expected a decimal number, got another text") from None
+    return number if number.is_finite() else _refuse(value, kind)
 
 
-def _plain_types(kind: Any) -> frozenset[type]:
-    """The JSON types that a field of this type takes as they are."""
-    if get_origin(kind) in {Union, UnionType}:
-        return frozenset[type]().union(*(_plain_types(member) for member in get_args(kind)))
-    if get_origin(kind) is Literal:
-        return frozenset[type](type(cast("object", choice)) for choice in get_args(kind))
-    if kind is float:
-        return frozenset({float, int})
-    return frozenset({kind}) if kind in _PLAIN else frozenset()
+def _read_secret(value: str, _: Any) -> Secret:
+    return Secret(value)
 
 
-def _is_union(kind: Any) -> bool:
-    return get_origin(kind) in {Union, UnionType}
-
-
-def _is_literal(kind: Any) -> bool:
-    return get_origin(kind) is Literal
-
-
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) is list
-
-
-def _is_dict(kind: Any) -> bool:
-    return get_origin(kind) is dict
-
-
-def _make_converter() -> Converter:
+@cache
+def _converter() -> Converter:
+    """Made when first needed: building the hooks costs more than importing the module."""
     converter = Converter(detailed_validation=False, prefer_attrib_converters=False)
-    for plain in (str, int, bool, NoneType):
-        converter.register_structure_hook(plain, _strict(plain))
-    converter.register_structure_hook(float, _strict(float, int))
     converter.register_structure_hook(datetime, _read_datetime)
     converter.register_structure_hook(Decimal, _read_decimal)
     converter.register_structure_hook(Secret, _read_secret)
-    factories: tuple[tuple[Callable[[Any], bool], Callable[[Converter, Any], _Hook]], ...] = (
-        (_is_union, _union_hook),
-        (_is_literal, _literal_hook),
-        (_is_list, _list_hook),
-        (_is_dict, _dict_hook),
-        (attrs.has, _class_hook),
-    )
-    for accepts, make in factories:
-        converter.register_structure_hook_factory(accepts, partial(make, converter))
-    # The last one registered is asked first.
-    converter.register_structure_hook_func(_is_json, lambda value, _: value)
+    converter.register_structure_hook_factory(_is_list, _list_hook)
+    converter.register_structure_hook_factory(attrs.has, _class_hook)
     return converter
 
 
-def _is_json(kind: Any) -> bool:
-    """Whether a type takes any JSON value, perhaps among others."""
-    members = get_args(kind) if _is_union(kind) else (kind,)
-    return kind is Any or _JSON_LIST in members
+def _is_list(kind: Any) -> bool:
+    return type_of(kind) is list
 
 
-def _strict(*accepted: type) -> _Hook:
-    expected = _NAMES[accepted[0]]
-
-    def read(value: Any, _: Any) -> Any:
-        if type(value) in accepted:
-            return value
-        raise _wrong(value, expected)
-
-    return read
-
-
-def _read_datetime(value: Any, _: Any) -> datetime:
-    if type(value) is str:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise _Mismatch("expected a time by ISO 8601, got another text") from None
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    raise _wrong(value, "a time by ISO 8601")
+@cache
+def _hooks(kind: Any) -> _Hooks:
+    """The JSON types that a declared type takes, each with its hook; None for values that pass as they are."""
+    if is_json(kind):
+        return dict.fromkeys(JSON_TYPES, None)
+    hooks: dict[type, _Hook | None] = {}
+    for member in members(kind):
+        found = type_of(member)
+        if found is float:
+            hooks |= {float: None, int: None}
+        # An object without a class of its own, like a list of anything, holds any JSON.
+        elif found is dict or (found in JSON_TYPES and found is not list) or (found is list and is_json(*get_args(member))):
+            hooks[found] = None
+        else:
+            types = (list,) if found is list else _WRITTEN_AS.get(found, (dict,))
+            hooks |= dict.fromkeys(types, _converter().get_structure_hook(member))
+    return hooks
 
 
-def _read_decimal(value: Any, _: Any) -> Decimal:
-    if type(value) in (str, int, float):
-        try:
-            number = Decimal(str(value))
-        except InvalidOperation:
-            raise _Mismatch("expected a decimal number, got another text") from None
-        if number.is_finite():
-            return number
-    raise _wrong(value, "a decimal number")
-
-
-def _read_secret(value: Any, _: Any) -> Secret:
-    if type(value) is str:
-        return Secret(value)
-    raise _wrong(value, "a text")
-
-
-def _literal_hook(_converter: Converter, kind: Any) -> _Hook:
-    choices = get_args(kind)
-
-    def read(value: Any, _: Any) -> Any:
-        if any(value == choice and type(value) is type(choice) for choice in choices):
-            return value
-        raise _wrong(value, " or ".join(repr(choice) for choice in choices))
-
-    return read
-
-
-def _union_hook(converter: Converter, kind: Any) -> _Hook:
-    """Plain members by their exact type, then the one member that takes this JSON type."""
-    plain = _plain_types(kind)
-    members = [member for member in get_args(kind) if member is not UnsetType]
-    others = [(member, converter.get_structure_hook(member)) for member in members if not _plain_types(member)]
-    expected = " or ".join(dict.fromkeys(_expected(member) for member in members))
-
-    def read(value: Any, _: Any) -> Any:
-        if type(value) in plain:
-            return value
-        # A field has at most one member beside plain ones, so its own message is the telling one.
-        for member, hook in others:
-            if value is not None and _takes(member, value):
-                return hook(value, member)
-        raise _wrong(value, expected)
-
-    return read
-
-
-def _takes(member: Any, value: object) -> bool:
-    origin = get_origin(member)
-    if origin is list:
-        return type(value) is list
-    if origin is dict or attrs.has(member):
-        return type(value) is dict
-    return type(value) in (str, int, float)
-
-
-def _expected(member: Any) -> str:
-    if get_origin(member) is Literal:
-        return _NAMES[type(get_args(member)[0])]
-    if attrs.has(member):
-        return "an object"
-    if member is Decimal:
-        return "a decimal number"
-    if member is datetime:
-        return "a time by ISO 8601"
-    return _NAMES.get(cast("type", get_origin(member) or member), "a text")
-
-
-def _list_hook(converter: Converter, kind: Any) -> _Hook:
+def _list_hook(kind: Any) -> _Hook:
     (item_kind,) = get_args(kind)
-    hook, plain = converter.get_structure_hook(item_kind), _plain_types(item_kind)
+    hooks = _hooks(item_kind)
 
-    def read(value: Any, _: Any) -> Any:
-        if type(value) is not list:
-            raise _wrong(value, "a list")
-        items = cast("list[Any]", value)  # type: ignore[redundant-cast]
+    def read(value: list[Any], _: Any) -> Any:
         result: list[Any] = []
-        for number, item in enumerate(items):
-            if type(item) in plain:
-                result.append(item)
-                continue
+        for number, item in enumerate(value):
+            hook: _Hook | None = hooks.get(type(item), _refuse)
             try:
-                result.append(hook(item, item_kind))
+                result.append(item if hook is None else hook(item, item_kind))
             except _Mismatch as error:
                 raise error.within(f"[{number}]") from None
         return result
@@ -243,91 +134,62 @@ def _list_hook(converter: Converter, kind: Any) -> _Hook:
     return read
 
 
-def _dict_hook(converter: Converter, kind: Any) -> _Hook:
-    _, item_kind = get_args(kind)
-    hook = converter.get_structure_hook(item_kind)
-
-    def read(value: Any, _: Any) -> Any:
-        if type(value) is not dict:
-            raise _wrong(value, "an object")
-        result: dict[str, Any] = {}
-        for key, item in cast("dict[str, Any]", value).items():
-            try:
-                result[key] = hook(item, item_kind)
-            except _Mismatch as error:
-                raise error.within(_step(key)) from None
-        return result
-
-    return read
+_Field: TypeAlias = tuple[str, _Hooks, Any]
+"""How a wire key is read: the attribute, what is done with each JSON type, and the declared type."""
 
 
-def _step(key: str) -> str:
-    return f".{key}" if key.isidentifier() else f"[{key[:80]!r}]"
-
-
-def _fields_of(converter: Converter, kind: type) -> dict[str, _Field]:
-    fields: dict[str, _Field] = {}
-    for field in attrs.fields(cast("Any", kind)):
-        if field.init and not field.metadata.get("off_wire"):
-            hook = converter.get_structure_hook(field.type)
-            fields[wire_name(field)] = _Field(field.name, _plain_types(field.type), hook, field.type)
-    return fields
-
-
-def _class_hook(converter: Converter, kind: type) -> _Hook:
-    fields = _fields_of(converter, kind)
-    required = {
-        wire_name(field): field.name
-        for field in attrs.fields(cast("Any", kind))
-        if field.init and field.default is attrs.NOTHING and not field.metadata.get("off_wire")
+def _fields_of(kind: Any) -> dict[str, _Field]:
+    return {
+        wire_name(field): (field.name, _hooks(field.type), field.type)
+        for field in attrs.fields(kind)
+        if not field.metadata.get("off_wire")
     }
-    keeps_extra = "extra" in attrs.fields_dict(cast("Any", kind))
-    # The settings of an environment stand among its other keys; `name` is both.
-    settings = attrs.fields_dict(cast("Any", kind)).get("settings")
-    inner_class = settings.type if settings is not None else None
-    inner = _fields_of(converter, inner_class) if inner_class is not None else {}
-    both = fields.keys() & inner.keys()
-    inner = {key: field for key, field in inner.items() if key not in both}
 
-    def read(value: Any, _: Any) -> Any:
-        if type(value) is not dict:
-            raise _wrong(value, "an object")
+
+def _class_hook(kind: Any) -> _Hook:
+    declared = attrs.fields_dict(kind)
+    required = [name for name, field in declared.items() if field.default is attrs.NOTHING]
+    keeps_extra = "extra" in declared
+    fields = _fields_of(kind)
+    # The settings of an environment stand among its other keys; `name` is both.
+    settings = declared.get("settings")
+    inner_class: Any = settings.type if settings is not None else None
+    inner_fields = _fields_of(inner_class) if inner_class is not None else {}
+    both = fields.keys() & inner_fields.keys()
+
+    def read(value: dict[str, Any], _: Any) -> Any:
         taken: dict[str, Any] = {}
-        settings_taken: dict[str, Any] = {}
+        of_settings: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        for key, item in cast("dict[str, Any]", value).items():
+        for key, item in value.items():
             if (field := fields.get(key)) is not None:
                 target = taken
-            elif (field := inner.get(key)) is not None:
-                target = settings_taken
+            elif (field := inner_fields.get(key)) is not None:
+                target = of_settings
             else:
                 extra[key] = item
                 continue
-            if type(item) in field.plain:
-                target[field.name] = item
+            name, hooks, field_kind = field
+            hook: _Hook | None = hooks.get(type(item), _refuse)
+            if hook is None:
+                target[name] = item
                 continue
             try:
-                target[field.name] = field.hook(item, field.kind)
+                target[name] = hook(item, field_kind)
             except _Mismatch as error:
-                raise error.within(_step(key)) from None
-        for key, name in required.items():
+                raise error.within(step(key)) from None
+        for name in required:
             if name not in taken:
-                raise _Mismatch(f"the key {key!r} is missing")
+                raise _Mismatch(f"the key {name!r} is missing")
         if keeps_extra:
             taken["extra"] = extra
+        elif extra:
+            raise _Mismatch("this key is not known").within(step(next(iter(extra))))
         if inner_class is not None:
-            for key in both:
-                settings_taken[key] = taken[key]
-            taken["settings"] = inner_class(**settings_taken)
+            taken["settings"] = inner_class(**of_settings, **{key: taken[key] for key in both})
         return kind(**taken)
 
     return read
-
-
-@cache
-def _converter() -> Converter:
-    """Made when first needed: building the hooks costs more than importing the module."""
-    return _make_converter()
 
 
 def structure(value: JSONValue, kind: type[T]) -> T:
@@ -336,21 +198,11 @@ def structure(value: JSONValue, kind: type[T]) -> T:
     Raises:
         DecodeError: A value of the wrong type, or a missing key.
     """
+    hook: _Hook | None = _hooks(cast("Any", kind)).get(type(value), _refuse)
     try:
-        return _converter().structure(value, kind)
+        return cast("T", value if hook is None else hook(value, kind))
     except _Mismatch as error:
         raise error.as_error() from None
-    except RecursionError:
-        raise DecodeError("the body is nested too deep") from None
-
-
-def check_type(value: object, kind: Any) -> None:
-    """Hold a value in wire form against a declared type.
-
-    Raises:
-        DecodeError: It is of another type.
-    """
-    structure(cast("JSONValue", value), kind)
 
 
 def decode(body: bytes, kind: type[T]) -> T:
@@ -368,23 +220,33 @@ def decode_list(body: bytes, kind: type[T]) -> list[T]:
     Raises:
         DecodeError: As for ``decode``.
     """
-    return cast("list[T]", structure(_read_json(body), list[kind]))  # type: ignore[valid-type]
+    return structure(_read_json(body), list[kind])  # type: ignore[valid-type]
 
 
-def _read_json(body: bytes) -> Any:
+def _read_json(body: bytes) -> JSONValue:
     try:
-        return msgspec.json.decode(body)
+        return cast("JSONValue", msgspec.json.decode(body))
     except UnicodeDecodeError:
         raise DecodeError("the body is not UTF-8") from None
-    except (msgspec.DecodeError, ValueError):
+    except msgspec.DecodeError:
         raise DecodeError("the body is not JSON") from None
     except RecursionError:
         raise DecodeError("the body is nested too deep") from None
 
 
 def encode(value: JSONValue) -> bytes:
-    """Write a JSON body."""
-    return msgspec.json.encode(value)
+    """Write a JSON body.
+
+    Raises:
+        ConfigurationError: Something in it is no JSON. msgspec alone would write a NaN as null, bytes as base64 and a set as
+            a list, and the server would store that.
+    """
+    try:
+        for where, problem in not_json(value, "$"):
+            raise ConfigurationError(f"This cannot be sent as JSON: at {where}, {problem}.")
+        return msgspec.json.encode(value)
+    except RecursionError:
+        raise ConfigurationError("This cannot be sent as JSON: it is nested too deep.") from None
 
 
 def unstructure(value: object) -> dict[str, JSONValue]:
@@ -397,17 +259,20 @@ def unstructure(value: object) -> dict[str, JSONValue]:
     return wire
 
 
-def _to_wire(item: object) -> JSONValue:
+def _to_wire(item: Any) -> JSONValue:
     if isinstance(item, Secret):
         return item.reveal()
     if isinstance(item, Decimal):
-        return format(item, "f")
+        return str(item)
     if isinstance(item, datetime):
         return item.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(item, list | tuple):
-        return [_to_wire(one) for one in cast("list[object]", item)]
-    if isinstance(item, Mapping):
-        return {str(key): _to_wire(one) for key, one in cast("Mapping[object, object]", item).items()}
-    if attrs.has(type(item)):
+    if isinstance(item, list):
+        items: list[Any] = item
+        return [_to_wire(one) if _is_class(one) else one for one in items]
+    if _is_class(item):
         return unstructure(item)
     return cast("JSONValue", item)
+
+
+def _is_class(item: object) -> bool:
+    return attrs.has(type(item))

@@ -20,10 +20,13 @@ def _check_id(instance: object, attribute: "attrs.Attribute[Any]", value: object
         raise ConfigurationError(
             "'@current' follows the clicks of a person in the browser, so it is not taken as an id; name the environment."
         )
-    if isinstance(value, str):
-        raise ConfigurationError(f"{value[:80]!r} is a text; an environment is named by its id, a whole number.")
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{value!r} is not the id of an environment, which is a whole number from 1.")
+    # Whatever else was given is not quoted: it may be a token that took the wrong place.
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(
+            f"An environment is named by its id, a whole number such as 42, and not by a {type(value).__name__}."
+        )
+    if value < 1:
+        raise ConfigurationError(f"{value} is not the id of an environment: ids begin with 1.")
 
 
 @attrs.frozen

@@ -1,7 +1,6 @@
 """How fields of payloads are declared: their wire names, and the facts about settings that code elsewhere needs."""
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, Union
+from typing import Any, Literal, TypeAlias, Union, cast
 
 import attrs
 from msgspec import UNSET
@@ -9,7 +8,7 @@ from msgspec import UNSET
 JSONValue: TypeAlias = Union[str, int, float, bool, list["JSONValue"], dict[str, "JSONValue"], None]  # noqa: UP007
 """Anything that JSON can hold."""
 
-MergeRule: TypeAlias = Literal["replace", "merge", "merge per key"]
+MergeRule: TypeAlias = Literal["replace", "merge", "merge_per_key"]
 
 
 @attrs.frozen(kw_only=True)
@@ -19,7 +18,7 @@ class FieldFacts:
     Attributes:
         eras: The generations that have it: letters of ``ABCD``.
         nullable: Whether null may be written.
-        merge: What PATCH does with an object: ``replace`` it; ``merge`` its keys into the stored one; ``merge per key``,
+        merge: What PATCH does with an object: ``replace`` it; ``merge`` its keys into the stored one; ``merge_per_key``,
             where each known key is written by itself.
         merge_eras: The generations in which an object is merged; it is replaced in the others.
         on_create: Whether it can be given when an environment is created.
@@ -34,9 +33,9 @@ class FieldFacts:
     secret: bool = False
 
 
-def setting(*, converter: Callable[[Any], Any] | None = None, show: bool = True, **facts: Any) -> Any:
+def setting(**facts: Any) -> Any:
     """A setting: unset by default, with its facts."""
-    return attrs.field(default=UNSET, converter=converter, repr=show, metadata={"facts": FieldFacts(**facts)})
+    return attrs.field(default=UNSET, metadata={"facts": FieldFacts(**facts)})
 
 
 def key(wire: str | None = None) -> Any:
@@ -46,8 +45,14 @@ def key(wire: str | None = None) -> Any:
 
 
 def extra() -> Any:
-    """Where the keys go that no field knows. Never written back."""
-    return attrs.field(factory=dict[str, Any], metadata={"off_wire": True})
+    """Where the keys go that no field knows. Never written back, and never shown: nobody knows what is secret in it."""
+    return attrs.field(factory=dict[str, Any], repr=keys_only, metadata={"off_wire": True})
+
+
+def keys_only(value: object) -> str:
+    """An object without its values."""
+    keys = cast("dict[object, object]", value) if isinstance(value, dict) else {}
+    return f"{{{', '.join(f'{key!r}: …' for key in keys)}}}"
 
 
 def wire_name(field: "attrs.Attribute[Any]") -> str:

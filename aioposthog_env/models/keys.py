@@ -5,16 +5,18 @@ from datetime import datetime
 import attrs
 from msgspec import UNSET, UnsetType
 
+from aioposthog_env.auth import Secret
 from aioposthog_env.models.fields import JSONValue, extra
 
 
 @attrs.frozen(kw_only=True)
 class KeyInfo:
-    """What PostHog tells a key about itself (contract 1.3). The key's value is never in it."""
+    """What PostHog tells a key about itself (contract 1.3)."""
 
     id: str | UnsetType = UNSET
     label: str | None | UnsetType = UNSET
-    value: None | UnsetType = UNSET
+    value: Secret | None | UnsetType = UNSET
+    """Always null here."""
     mask_value: str | None | UnsetType = UNSET
     created_at: datetime | None | UnsetType = UNSET
     last_used_at: datetime | None | UnsetType = UNSET

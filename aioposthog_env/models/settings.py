@@ -7,7 +7,7 @@ silently; the comparison of the reply with what was asked finds that.
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 from msgspec import UNSET, UnsetType
@@ -27,7 +27,7 @@ from aioposthog_env.models.configs import (
     TriggerGroups,
     WorkflowsConfig,
 )
-from aioposthog_env.models.fields import FieldFacts, JSONValue, setting
+from aioposthog_env.models.fields import FieldFacts, JSONValue, keys_only, setting
 
 __all__ = [
     "CONFIG_FIELDS_B",
@@ -47,9 +47,11 @@ def _as_decimal(value: Decimal | float | str | None | UnsetType) -> Decimal | No
     if value is None or isinstance(value, UnsetType | Decimal):
         return value
     try:
+        # A float by its shortest text: 0.4 is meant, not the binary fraction next to it.
         return Decimal(str(value))
-    except InvalidOperation:
-        raise ConfigurationError(f"session_recording_sample_rate takes a number from 0 to 1, not {value!r}.") from None
+    except (InvalidOperation, ValueError):
+        given = repr(value) if isinstance(value, str) and len(value) <= 20 else f"a {type(value).__name__}"
+        raise ConfigurationError(f"session_recording_sample_rate takes a number from 0 to 1, not {given}.") from None
 
 
 def _as_secret(value: Secret | str | None | UnsetType) -> Secret | None | UnsetType:
@@ -177,21 +179,21 @@ class TeamSettings:
     default_data_theme: int | None | UnsetType = setting(eras="BCD")
     """The id of a colour theme; without that feature it reads back the server's default whatever was written."""
     revenue_analytics_config: RevenueAnalyticsConfig | UnsetType = setting(
-        eras="BCD", nullable=False, merge="merge per key", on_create=False
+        eras="BCD", nullable=False, merge="merge_per_key", on_create=False
     )
     """Revenue analytics."""
     marketing_analytics_config: MarketingAnalyticsConfig | UnsetType = setting(
-        eras="BCD", nullable=False, merge="merge per key", on_create=False
+        eras="BCD", nullable=False, merge="merge_per_key", on_create=False
     )
     """Marketing analytics."""
     customer_analytics_config: CustomerAnalyticsConfig | UnsetType = setting(
-        eras="CD", nullable=False, merge="merge per key", on_create=False
+        eras="CD", nullable=False, merge="merge_per_key", on_create=False
     )
     """Customer analytics."""
-    workflows_config: WorkflowsConfig | UnsetType = setting(eras="CD", nullable=False, merge="merge per key", on_create=False)
+    workflows_config: WorkflowsConfig | UnsetType = setting(eras="CD", nullable=False, merge="merge_per_key", on_create=False)
     """Workflows."""
     feature_flag_policy_config: FeatureFlagPolicyConfig | UnsetType = setting(
-        eras="D", nullable=False, merge="merge per key", on_create=False
+        eras="D", nullable=False, merge="merge_per_key", on_create=False
     )
     """Rules for feature flags."""
     base_currency: str | UnsetType = setting(eras="BCD", nullable=False)
@@ -221,10 +223,32 @@ class TeamSettings:
                 yield name, value
 
     def __repr__(self) -> str:
-        shown = (
-            f"{name}={'…' if FACTS[name].secret and value is not None else repr(value)}" for name, value in self.set_fields()
-        )
+        shown = (f"{name}={_shown(name, value)}" for name, value in self.set_fields())
         return f"TeamSettings({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, ({name: _pickled(name, value) for name, value in self.set_fields()},)
+
+
+def _unpickled(values: Mapping[str, Any]) -> TeamSettings:
+    return TeamSettings(**values)
+
+
+def _pickled(name: str, value: object) -> object:
+    """Secrets pickle without their value; the one among the conversations settings is left out."""
+    if name == "conversations_settings" and isinstance(value, dict):
+        settings = cast("dict[str, object]", value)
+        return {key: item for key, item in settings.items() if not key.startswith(SERVER_MANAGED_CONVERSATION_KEYS)}
+    return value
+
+
+def _shown(name: str, value: object) -> str:
+    return keys_only(value) if name == "conversations_settings" and value is not None else repr(value)
+
+
+SERVER_MANAGED_CONVERSATION_KEYS: Final = ("widget_public_token", "slack_", "teams_")
+"""Beginnings of the keys of ``conversations_settings`` that the server keeps for itself: it drops them when they are
+written, and the token is among them."""
 
 
 FACTS: Final[Mapping[str, FieldFacts]] = {field.name: field.metadata["facts"] for field in attrs.fields(TeamSettings)}

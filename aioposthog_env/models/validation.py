@@ -5,24 +5,25 @@ lengths, closed choices, known keys, and values of another type than declared. T
 attribution modes differ between servers and pass.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 from msgspec import UNSET
 
-from aioposthog_env.errors import ConfigurationError, DecodeError, InvalidSettingsError
+from aioposthog_env.auth import Secret
+from aioposthog_env.errors import ConfigurationError, InvalidSettingsError
 from aioposthog_env.models.configs import (
     SessionRecordingLinkedFlag,
     TriggerGroup,
     TriggerGroups,
 )
-from aioposthog_env.models.converter import check_type, encode, unstructure
 from aioposthog_env.models.settings import FACTS, TeamSettings
+from aioposthog_env.models.types import Problems, misfits, not_json
 
-Problems = Iterator[tuple[str, str]]
-Rule = Callable[[str, Any], Problems]
+Rule: TypeAlias = Callable[[str, Any], Problems]
 
 _LONGEST_NAME: Final = 200
 
@@ -53,28 +54,20 @@ def _problems_of(name: str, value: object, *, creating: bool) -> Problems:
     facts = FACTS[name]
     if creating and not facts.on_create:
         yield name, "cannot be given when an environment is created; update it afterwards"
-        return
-    if value is None:
+    elif value is None:
         if not facts.nullable:
             yield name, "null is not taken"
-        return
-    if wrong := _wrong_type(name, value):
-        yield wrong
-        return
-    if (rule := _RULES.get(name)) is not None:
+    elif wrong := _wrong_types(name, value):
+        yield from wrong
+    elif (rule := _RULES.get(name)) is not None:
         yield from rule(name, value)
 
 
-def _wrong_type(name: str, value: object) -> tuple[str, str] | None:
+def _wrong_types(name: str, value: object) -> list[tuple[str, str]]:
     try:
-        wire = unstructure(TeamSettings(**{name: value}))[name]  # type: ignore[arg-type]
-        encode(wire)
-        check_type(wire, _TYPES[name])
-    except DecodeError as error:
-        return name + error.path.removeprefix("$"), error.message
-    except (TypeError, OverflowError, RecursionError, UnicodeEncodeError):
-        return name, f"a {type(value).__name__} cannot be sent as JSON"
-    return None
+        return list(misfits(value, _TYPES[name], name))
+    except RecursionError:
+        return [(name, "is nested too deep")]
 
 
 _TYPES: Final[Mapping[str, Any]] = {field.name: field.type for field in attrs.fields(TeamSettings)}
@@ -112,20 +105,29 @@ def _name(name: str, value: str) -> Problems:
         yield name, f"is longer than {_LONGEST_NAME} characters"
 
 
-def _webhook(name: str, value: Any) -> Problems:
-    if len(value.reveal()) > 500:
-        yield name, "is longer than 500 characters"
+def _webhook(name: str, value: Secret) -> Problems:
+    try:
+        url = value.reveal()
+    except ConfigurationError as pickled:
+        yield name, pickled.message
+    else:
+        if len(url) > 500:
+            yield name, "is longer than 500 characters"
+        yield from not_json(url, name)
 
 
 def _sample_rate(name: str, value: Decimal) -> Problems:
-    if not value.is_finite() or not 0 <= value <= 1:
+    exponent = value.as_tuple().exponent
+    # The exponent of NaN and infinity is a letter.
+    if isinstance(exponent, str) or not 0 <= value <= 1:
         yield name, "must be from 0 to 1"
-    elif value.as_tuple().exponent < -2:  # type: ignore[operator]  # finite, so it is a number
+    elif exponent < -2:
         yield name, "takes two decimals at most"
 
 
 def _errors_to_ignore(name: str, value: list[str]) -> Problems:
-    if len(encode(list(value))) > 300:
+    # As Python's json writes it, which is what the server measures.
+    if len(json.dumps(value)) > 300:
         yield name, "is longer than 300 characters of JSON"
 
 
