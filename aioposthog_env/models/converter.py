@@ -267,7 +267,7 @@ def _to_wire(item: Any) -> JSONValue:
     if isinstance(item, datetime):
         return item.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(item, list):
-        items: list[Any] = item
+        items = cast("list[Any]", item)  # type: ignore[redundant-cast]
         return [_to_wire(one) if _is_class(one) else one for one in items]
     if _is_class(item):
         return unstructure(item)
