@@ -63,10 +63,11 @@ def load(path: Path | None = None) -> list[Recorded]:
 
 def _read(row: dict[str, Any]) -> Recorded:
     request, response = row["request"], row["response"]
-    body = response.get("json")
-    text = response.get("text")
+    body: Any = response.get("json")
+    text: str | None = response.get("text")
     if isinstance(body, dict) and "_text" in body:
-        body, text = None, body["_text"]
+        text = body["_text"]
+        body = None
     return Recorded(
         case=row["case"],
         credential=row["credential"],

@@ -17,7 +17,7 @@ from tests.contract.recorded import FIXTURE, Recorded, load, recordings
 SAMPLE: Final = load(FIXTURE)
 
 
-def extras_of(value: object) -> list[str]:
+def extras_of(value: Any) -> list[str]:
     """Every key that no field knows, at any depth of a model."""
     if isinstance(value, list):
         return [key for item in value for key in extras_of(item)]

@@ -214,7 +214,11 @@ def test_pages() -> None:
         json.dumps({"count": 1, "next": None, "previous": None, "results": [SMALLEST], "new": 1}).encode(), EnvironmentPage
     )
     assert page == EnvironmentPage(count=1, results=[EnvironmentSummary(id=7, name="Shop")], extra={"new": 1})
-    entry = {"activity": "updated", "created_at": "2024-10-01T10:00:00Z", "user": {"first_name": "System", "is_system": True}}
+    entry: dict[str, Any] = {
+        "activity": "updated",
+        "created_at": "2024-10-01T10:00:00Z",
+        "user": {"first_name": "System", "is_system": True},
+    }
     log = decode(json.dumps({"results": [entry], "total_count": 1}).encode(), ActivityPage)
     assert (log.total_count, log.next, log.results[0].id) == (1, None, UNSET)
     assert structure({**entry, "detail": None, "client": "web"}, ActivityEntry).extra == {"client": "web"}
