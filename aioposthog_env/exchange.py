@@ -165,9 +165,13 @@ class Exchange:
             if (style := routes.style_for(endpoint, place)) is not None:
                 return style, None  # another task has found it meanwhile
             while True:
+                before = attrs.evolve(self._attempts)
                 style, delivery = await self._probe_styles()
                 if style is not None:
                     break
+                # A round over the styles is one attempt.
+                self._attempts = before
+                self._attempts.count(delivery)
                 # A 5xx was no refusal of a style, since no other style answered: it is a server in trouble.
                 await self._go_round(delivery, Repeat.SAFE)
             self._attempts = Attempts()
@@ -262,7 +266,7 @@ class Exchange:
                 body=request.body,
                 timeout=self._timeout(),
             )
-            delivery = classify(answer, request.endpoint.success) if isinstance(answer, Reply) else answer
+            delivery = classify(answer) if isinstance(answer, Reply) else answer
         finally:
             if limiter is not None and slot is not None:
                 _give_back(limiter, slot, delivery)

@@ -93,15 +93,15 @@ Delivery: TypeAlias = NotSent | Lost | Throttled | Redirected | Refused | Failed
 _SAME_VERB_REDIRECTS: Final = frozenset({307, 308})
 
 
-def classify(reply: Reply, success: frozenset[int]) -> Delivery:
+def classify(reply: Reply) -> Delivery:
     """Sort an answer by its status.
 
     A 503 that says ``database_unavailable`` is sent before the handler runs (contract 4.2), like a 429; any other 5xx may
     come from a proxy while the handler goes on.
     """
     status = reply.status
-    if status in success:
-        return Answered(reply)
+    if 200 <= status < 300:
+        return Answered(reply)  # also another one than documented: whether the body is what it should be is seen later
     if status == 429 or (status == 503 and b'"database_unavailable"' in reply.opening):
         headers = reply.headers
         return Throttled(reply, parse_retry_after(headers.get("Retry-After"), date=headers.get("Date")))
