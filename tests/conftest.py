@@ -1,5 +1,6 @@
 """What many tests share: a client for a sandbox, and retries that do not wait."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
@@ -7,6 +8,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from aioposthog_env import AsyncEnvironments, OAuthToken, PersonalAPIKey, RetryPolicy, Sandbox, SessionCookie
+
+# Before 3.14 a plugin that asks a synchronous test for its loop makes one that nobody closes, unless one was set.
+asyncio.set_event_loop(None)
 
 QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002)
 """The usual number of attempts, without real waits."""
