@@ -83,11 +83,6 @@ class Attempts:
     uncertain: bool = False
     """An earlier attempt may have taken effect."""
 
-    @property
-    def total(self) -> int:
-        """All requests of the call."""
-        return self.sent + self.refusals + self.redirects
-
     def count(self, delivery: Delivery) -> None:
         """Take note of what became of one more request."""
         match delivery:
@@ -102,7 +97,7 @@ class Attempts:
             case Lost():
                 self.sent += 1
                 self.uncertain = True
-            case NotSent() | Refused() | Answered():
+            case _:
                 self.sent += 1
 
 
@@ -189,7 +184,7 @@ def decide(
             if certificate or attempts.sent >= policy.max_attempts:
                 return GiveUp()
             return Again(jitter(_bound(policy, attempts.sent)), "not sent")
-        case Lost() | Failed():
+        case _:
             if repeat is Repeat.NEVER:
                 return ReadBack()
             return _again_after_loss(delivery, attempts, policy, jitter)

@@ -36,7 +36,9 @@ class RawServer:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = next((line.split(":")[1] for line in head.lower().splitlines() if line.startswith("content-length")), "0")
+                length = next(
+                    (line.split(":")[1] for line in head.lower().splitlines() if line.startswith("content-length")), "0"
+                )
                 self.bodies.append(await reader.readexactly(int(length)))
                 self.heads.append(head)
                 self.requests.append(head.partition(" HTTP/")[0])

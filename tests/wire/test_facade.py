@@ -332,7 +332,10 @@ async def test_check_access() -> None:
             assert report.of("retrieve").verdict == "allowed"
             assert report.of("delete").verdict == "refused"
             assert report.of("rotate_secret_token").verdict == "refused"
-            assert [(one.ref.id, one.readable, one.admin) for one in report.environments] == [(1, True, True), (999, False, None)]
+            assert [(one.ref.id, one.readable, one.admin) for one in report.environments] == [
+                (1, True, True),
+                (999, False, None),
+            ]
             assert isinstance(report.environments[1].error, NotFoundError)
             with pytest.raises(KeyError):
                 report.of("nothing")

@@ -95,8 +95,12 @@ async def test_a_lost_read_is_sent_again() -> None:
     assert [event.outcome for event in events if isinstance(event, AttemptFinished)] == ["lost", "failed", "answered"]
 
 
-@pytest.mark.parametrize("answer", [None, http(500), http(502), http(504), http(200, b"{}")[:-1], http(200, b"<html>"), http(408)])
-@pytest.mark.parametrize("method", ["rotate_secret_token", "reset_token", "add_product_intent", "complete_product_onboarding", "create"])
+@pytest.mark.parametrize(
+    "answer", [None, http(500), http(502), http(504), http(200, b"{}")[:-1], http(200, b"<html>"), http(408)]
+)
+@pytest.mark.parametrize(
+    "method", ["rotate_secret_token", "reset_token", "add_product_intent", "complete_product_onboarding", "create"]
+)
 async def test_a_call_that_must_not_happen_twice_is_sent_once(method: str, answer: bytes | None) -> None:
     arguments: dict[str, tuple[Any, ...]] = {
         "create": (TeamSettings(name="x"),),
@@ -127,7 +131,10 @@ async def test_a_429_proves_that_nothing_happened_so_it_is_sent_again() -> None:
     "second",
     [
         http(404, NOT_FOUND),
-        http(400, b'{"type":"validation_error","code":"invalid_input","detail":"This project is already being deleted.","attr":null}'),
+        http(
+            400,
+            b'{"type":"validation_error","code":"invalid_input","detail":"This project is already being deleted.","attr":null}',
+        ),
     ],
 )
 async def test_after_a_lost_delete_its_traces_are_success(lost: bytes | None, second: bytes) -> None:

@@ -1,0 +1,179 @@
+"""The rate limiter under a virtual clock."""
+
+import asyncio
+
+import anyio
+import pytest
+
+from aioposthog_env import AsyncEnvironments, ConfigurationError, PersonalAPIKey, RateLimit, RateLimiter, RateLimitWaitTooLong
+from aioposthog_env.limiter import shared_limiter
+from tests.conftest import oauth_of, session_of
+from aioposthog_env.sandbox import Sandbox
+
+pytestmark = pytest.mark.looptime
+
+TWO_IN_TEN = (RateLimit(2, 10.0),)
+
+
+async def take(limiter: RateLimiter, seconds: float = 0.0, **options: float | None) -> float:
+    """Send one request that takes some seconds. Gives the time at which it left."""
+    slot = await limiter.acquire(**options)
+    await asyncio.sleep(seconds)
+    limiter.answered(slot)
+    return slot.at
+
+
+async def test_a_free_slot_is_given_at_once_and_the_next_after_a_window_has_passed_since_the_answer() -> None:
+    limiter = RateLimiter(TWO_IN_TEN)
+    began = anyio.current_time()
+    first, second, third = [await take(limiter, 1.0) for _ in range(3)]
+
+    assert first - began == 0
+    assert second - began == pytest.approx(1)
+    assert third - began == pytest.approx(11, abs=0.01)
+
+
+async def test_first_come_first_served() -> None:
+    limiter = RateLimiter(TWO_IN_TEN)
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        await take(limiter)
+        order.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(9):
+            tasks.start_soon(one, number)
+            await asyncio.sleep(0)
+    assert order == list(range(9))
+
+
+async def test_a_cancelled_waiter_leaves_no_trace() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    await take(limiter)
+    began = anyio.current_time()
+    with anyio.move_on_after(3):
+        await limiter.acquire()
+    assert limiter.statistics().waiting == 0
+    assert limiter.statistics().in_flight == 0
+    assert await take(limiter) - began == pytest.approx(10, abs=0.01)
+
+
+async def test_a_cancelled_waiter_in_the_queue_lets_those_behind_it_pass() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    await take(limiter)
+    began = anyio.current_time()
+    first, second, third = (asyncio.create_task(take(limiter)) for _ in range(3))
+    await asyncio.sleep(1)
+    second.cancel()
+    assert await first - began == pytest.approx(10, abs=0.01)
+    assert await third - began == pytest.approx(20, abs=0.02)
+    with pytest.raises(asyncio.CancelledError):
+        await second
+
+
+async def test_a_wait_beyond_the_ceiling_is_an_error_that_carries_the_time() -> None:
+    limiter = RateLimiter(TWO_IN_TEN)
+    await take(limiter)
+    await take(limiter)
+    with pytest.raises(RateLimitWaitTooLong) as caught:
+        await limiter.acquire(ceiling=5)
+    assert caught.value.retry_after == pytest.approx(10)
+    assert caught.value.ceiling == 5
+    assert limiter.statistics().waiting == 0
+
+
+async def test_those_who_wait_already_count_for_the_ceiling() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    await take(limiter)
+    waiting = asyncio.create_task(take(limiter))
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitWaitTooLong):
+        await limiter.acquire(ceiling=15)
+    await waiting
+
+
+async def test_a_refusal_closes_the_gate_for_everybody() -> None:
+    limiter = RateLimiter((RateLimit(100, 60.0),))
+    slot = await limiter.acquire()
+    limiter.refused(slot, 7.0)
+    began = anyio.current_time()
+    assert limiter.statistics().gate == pytest.approx(7)
+    assert limiter.statistics().refusals == 1
+    assert await take(limiter) - began == pytest.approx(7, abs=0.01)
+
+
+async def test_a_gate_that_closes_while_others_wait_holds_them_too() -> None:
+    limiter = RateLimiter(TWO_IN_TEN)
+    await take(limiter)
+    slot = await limiter.acquire()
+    began = anyio.current_time()
+    waiting = asyncio.create_task(take(limiter))
+    await asyncio.sleep(1)
+    limiter.refused(slot, 30.0)
+    assert await waiting - began >= 31
+
+
+async def test_a_request_that_never_left_costs_nothing() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    began = anyio.current_time()
+    slot = await limiter.acquire()
+    waiting = asyncio.create_task(take(limiter))
+    await asyncio.sleep(1)
+    limiter.not_sent(slot)
+    assert await waiting - began == pytest.approx(1, abs=0.01)
+
+
+async def test_statistics() -> None:
+    limiter = RateLimiter((RateLimit(2, 10.0), RateLimit(5, 100.0)))
+    await take(limiter)
+    await limiter.acquire()
+    waiting = asyncio.create_task(take(limiter))
+    await asyncio.sleep(0)
+    statistics = limiter.statistics()
+    assert statistics.used == ((RateLimit(2, 10.0), 2), (RateLimit(5, 100.0), 2))
+    assert (statistics.in_flight, statistics.waiting, statistics.acquired) == (1, 1, 2)
+    assert (statistics.gate, statistics.pace, statistics.refusals) == (0, None, 0)
+    waiting.cancel()
+
+
+async def test_no_limit_at_all_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="limiter=None"):
+        RateLimiter(())
+
+
+async def test_clients_with_the_same_key_at_the_same_host_share_one_limiter() -> None:
+    key, other = PersonalAPIKey("phx_" + "a" * 40), PersonalAPIKey("phx_" + "b" * 40)
+    async with (
+        AsyncEnvironments("http://127.0.0.1:1", auth=key) as one,
+        AsyncEnvironments("http://127.0.0.1:1", auth=key) as two,
+        AsyncEnvironments("http://127.0.0.1:1", auth=other) as three,
+        AsyncEnvironments("http://127.0.0.1:2", auth=key) as four,
+    ):
+        assert one.limiter is not None
+        assert one.limiter is two.limiter
+        assert len({id(client.limiter) for client in (one, two, three, four)}) == 3
+    assert one.limiter is None
+
+
+async def test_a_shared_limiter_is_kept_while_used_and_forgotten_an_hour_after() -> None:
+    limiter = shared_limiter("host", "digest")
+    limiter.join()
+    await asyncio.sleep(7_300)
+    assert shared_limiter("host", "digest") is limiter
+    limiter.leave()
+    await asyncio.sleep(3_500)
+    assert shared_limiter("host", "digest") is limiter
+    await asyncio.sleep(3_700)
+    assert shared_limiter("other", "digest") is not limiter
+    assert shared_limiter("host", "digest") is not limiter
+
+
+async def test_sessions_and_oauth_tokens_have_no_limiter_unless_one_is_given() -> None:
+    sandbox = Sandbox(1)
+    own = RateLimiter()
+    for auth in (oauth_of(sandbox), session_of(sandbox)):
+        async with AsyncEnvironments("http://127.0.0.1:1", auth=auth) as environments:
+            assert environments.limiter is None
+        async with AsyncEnvironments("http://127.0.0.1:1", auth=auth, limiter=own) as environments:
+            assert environments.limiter is own

@@ -1,0 +1,162 @@
+"""From an answer to a model or to an error that says what to do."""
+
+import json
+from typing import Any
+
+import pytest
+
+from aioposthog_env import errors
+from aioposthog_env.api import calls, endpoints
+from aioposthog_env.api.replies import absorbed, decode_success, envelope_of, error_of
+
+HOST = "https://us.posthog.com"
+
+
+def body(type: str, code: str, detail: str, attr: str | None = None) -> bytes:
+    return json.dumps({"type": type, "code": code, "detail": detail, "attr": attr}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "kind", "says"),
+    [
+        (400, body("validation_error", "invalid_input", "Bad.", "timezone"), errors.ValidationError, "timezone: Bad."),
+        (401, body("authentication_error", "authentication_failed", "No."), errors.AuthenticationError, "another region"),
+        (402, body("server_error", "payment_required", "Pay."), errors.ApiError, "402"),
+        (
+            403,
+            body("authentication_error", "permission_denied", "This action does not support Personal API Key access"),
+            errors.CredentialNotAcceptedError,
+            "Use a session",
+        ),
+        (
+            403,
+            body("authentication_error", "permission_denied", "This action does not support personal API key access"),
+            errors.CredentialNotAcceptedError,
+            "Use a session",
+        ),
+        (
+            403,
+            body("authentication_error", "permission_denied", "API key missing required scope 'project:write'"),
+            errors.PermissionDeniedError,
+            "Add the scope",
+        ),
+        (
+            403,
+            body("authentication_error", "permission_denied", "CSRF Failed: CSRF token missing."),
+            errors.PermissionDeniedError,
+            "log in again",
+        ),
+        (
+            403,
+            body(
+                "authentication_error", "permission_denied", "API key does not have access to the requested organization: ID x."
+            ),
+            errors.PermissionDeniedError,
+            "last opened in a browser",
+        ),
+        (
+            403,
+            body(
+                "authentication_error",
+                "permission_denied",
+                "API keys with scoped projects are only supported on project-based endpoints.",
+            ),
+            errors.PermissionDeniedError,
+            "name the environments",
+        ),
+        (
+            403,
+            body(
+                "authentication_error",
+                "permission_denied",
+                "Multiple environments per project are no longer available. Please contact support if you need assistance.",
+            ),
+            errors.PermissionDeniedError,
+            "routes='auto'",
+        ),
+        (404, body("invalid_request", "not_found", "Not found."), errors.NotFoundError, "another region"),
+        (404, body("invalid_request", "not_found", "Endpoint not found."), errors.NotFoundError, "older or newer"),
+        (404, b"<html><h1>Nothing\x1b[31m here</h1></html>", errors.NotFoundError, "right host"),
+        (409, body("server_error", "conflict", "Taken."), errors.ConflictError, "another name"),
+        (408, b"", errors.ServerError, "no explanation"),
+        (429, body("throttled_error", "throttled", "Wait."), errors.ThrottledError, "Wait."),
+        (500, body("server_error", "error", "A server error occurred."), errors.ServerError, "500 error"),
+        (502, b"<html>Bad gateway</html>", errors.ServerError, "Bad gateway"),
+        (400, b'{"error": "product_type is required"}', errors.ValidationError, "product_type is required"),
+        (400, b"{" * 100_000, errors.ValidationError, "right host"),
+        (400, b"\xff\xfe", errors.ValidationError, "right host"),
+    ],
+)
+def test_every_status_becomes_its_error(status: int, sent: bytes, kind: type[Exception], says: str) -> None:
+    error = error_of(status, {}, sent, host=HOST)
+    assert type(error) is kind
+    assert says in str(error)
+    assert error.status == status
+    assert "\x1b" not in str(error)
+
+
+def test_the_parts_of_the_envelope_are_kept() -> None:
+    error = error_of(400, {}, body("validation_error", "max_value", "Too much.", "a__b"), host=HOST)
+    assert (error.type, error.code, error.detail, error.attr) == ("validation_error", "max_value", "Too much.", "a__b")
+
+
+def test_a_503_with_a_wait_is_a_throttled_answer_and_another_is_not() -> None:
+    sent = body("server_error", "database_unavailable", "Later.")
+    throttled = error_of(503, {"Retry-After": "1"}, sent, host=HOST, retry_after=1.0)
+    assert isinstance(throttled, errors.ThrottledError)
+    assert throttled.retry_after == 1.0
+    assert type(error_of(503, {}, b"", host=HOST)) is errors.ServerError
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        ("https://user:password@evil.example/api/", "redirects to https://evil.example,"),
+        ("/elsewhere/", f"redirects to another path of {HOST},"),
+        ("https://[half/", "redirects to an unreadable address,"),
+    ],
+)
+def test_a_redirect_that_was_not_followed(location: str, says: str) -> None:
+    error = error_of(302, {"Location": location}, b"", host=HOST)
+    assert says in str(error)
+    assert "password" not in str(error)
+
+
+def test_an_error_that_is_no_text_is_not_taken_for_one() -> None:
+    assert envelope_of(b'{"error": {"a": 1}, "type": 5, "detail": "d"}').detail == "d"
+    assert envelope_of(b'{"error": {"a": 1}, "type": 5, "detail": "d"}').type == ""
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status", "sent", "yes"),
+    [
+        (endpoints.DELETE, 404, body("invalid_request", "not_found", "Not found."), True),
+        (endpoints.DELETE, 404, body("invalid_request", "not_found", "Endpoint not found."), False),
+        (endpoints.DELETE, 404, b"<html>", False),
+        (endpoints.DELETE, 400, body("validation_error", "invalid_input", "This project is already being deleted."), True),
+        (endpoints.DELETE, 400, body("validation_error", "invalid_input", "Last project."), False),
+        (endpoints.DELETE, 403, body("authentication_error", "permission_denied", "No."), False),
+        (endpoints.UPDATE, 404, body("invalid_request", "not_found", "Not found."), False),
+    ],
+)
+def test_which_errors_mean_that_a_lost_delete_did_its_work(endpoint: Any, status: int, sent: bytes, yes: bool) -> None:
+    assert absorbed(endpoint, status, sent) is yes
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "sent", "value"),
+    [
+        (endpoints.DELETE, b"", None),
+        (endpoints.IS_GENERATING_DEMO_DATA, b'{"is_generating_demo_data": true}', True),
+        (endpoints.EVENT_INGESTION_RESTRICTIONS, b"[]", []),
+    ],
+)
+def test_what_small_answers_hold(endpoint: Any, sent: bytes, value: Any) -> None:
+    assert decode_success(endpoint, sent) == value
+
+
+@pytest.mark.parametrize("product_type", ["", "  ", "x" * 256])
+@pytest.mark.parametrize("make", [calls.add_product_intent, calls.complete_product_onboarding])
+def test_a_product_type_that_crashes_older_servers_is_refused(make: Any, product_type: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="1 to 255 characters"):
+        make(product_type)
