@@ -15,7 +15,6 @@ from aioposthog_env.errors import (
     AuthenticationError,
     ConflictError,
     CredentialNotAcceptedError,
-    DecodeError,
     NotFoundError,
     PermissionDeniedError,
     ServerError,
@@ -198,8 +197,3 @@ def absorbed(endpoint: Endpoint, status: int, body: bytes) -> bool:
     if status == 404:
         return envelope.code == "not_found" and ENDPOINT_NOT_FOUND not in body[:4096]
     return status == 400 and _BEING_DELETED.search(envelope.detail) is not None
-
-
-def not_posthog(endpoint: Endpoint, host: str) -> DecodeError:
-    """The error where a success holds no JSON at all."""
-    return DecodeError(f"{host} answered {endpoint.name} with something that is not PostHog's JSON; is it the right host?")

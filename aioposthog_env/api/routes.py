@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from aioposthog_env.api.endpoints import CURRENT_KEY, LIST, RETRIEVE, Endpoint, Target
+from aioposthog_env.api.endpoints import LIST, RETRIEVE, Endpoint, Target
 from aioposthog_env.api.era import Era
 from aioposthog_env.errors import ConfigurationError
 
@@ -152,8 +152,6 @@ class RouteMemory:
         Raises:
             ConfigurationError: The call cannot be made on this host.
         """
-        if endpoint is CURRENT_KEY:
-            return "project"
         if self.routes != "auto":
             return self.routes
         if endpoint.verb == "POST":

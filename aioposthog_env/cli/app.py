@@ -38,6 +38,7 @@ app = App(
     version=__version__,
     help_flags=["--help", "-h"],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 

@@ -104,7 +104,8 @@ def parse_assignments(what: Sequence[str]) -> tuple[list[int], TeamSettings]:
     for item in what:
         name, equals, text = item.partition("=")
         if equals:
-            wire[_known(name)] = _value(name, text)
+            _must_be_known(name)
+            wire[name] = _value(name, text)
         elif item.isascii() and item.isdigit() and int(item) > 0:
             ids.append(int(item))
         else:
@@ -122,9 +123,9 @@ def _must_name(ids: Sequence[int]) -> None:
         raise ConfigurationError("No environment was named; give at least one id.")
 
 
-def _known(name: str) -> str:
+def _must_be_known(name: str) -> None:
     if name in FACTS:
-        return name
+        return
     near = difflib.get_close_matches(name, FACTS, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise ConfigurationError(f"There is no setting {name!r}{hint}")

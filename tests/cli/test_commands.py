@@ -1,0 +1,227 @@
+"""The command line as a person uses it, in a process of its own where that matters."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from aioposthog_env.cli.app import run
+from aioposthog_env.sandbox import Sandbox
+
+CLI = [sys.executable, "-m", "aioposthog_env"]
+
+
+@contextmanager
+def serving(*args: Any, **options: Any) -> Generator[Sandbox, None, None]:
+    """A sandbox in a loop of another thread."""
+    sandbox = Sandbox(*args, **options)
+    running, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with sandbox:
+            running.set()
+            while not stop.is_set():
+                await asyncio.sleep(0.005)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert running.wait(10)
+        yield sandbox
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Generator[Sandbox, None, None]:
+    """A host that the environment variables name."""
+    with serving(5) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        yield sandbox
+
+
+def test_the_demo(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--environments", "20", "--json"]) == 0
+    shown = json.loads(capfd.readouterr().out)
+    seconds = shown.pop("seconds")
+    assert seconds < 30
+    assert shown == {"environments": 20, "changed": 7, "still_lacking_it": 0, "calls": 29, "refusals": 0, "retries": 0}
+
+
+def test_the_demo_of_2025_as_a_table(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--environments", "10", "--era", "2025-11"]) == 0
+    captured = capfd.readouterr()
+    assert "changed\t4" in captured.out
+    assert "4 of 10 do not anonymize IP addresses" in captured.err
+
+
+def test_list(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["list"]) == 0
+    captured = capfd.readouterr()
+    assert [line.split("\t")[:2] for line in captured.out.splitlines()] == [
+        [str(n), f"Environment {n:04}"] for n in range(1, 6)
+    ]
+    assert captured.err == "5 environments\n"
+    assert run(["list", "--search", "0003", "--json"]) == 0
+    assert [one["id"] for one in json.loads(capfd.readouterr().out)] == [3]
+
+
+def test_show_hides_secrets(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    served.environment(2).settings["conversations_settings"] = {"widget_public_token": "very-secret"}
+    assert run(["show", "2", "1", "--json"]) == 0
+    text = capfd.readouterr().out
+    first, second = json.loads(text)
+    assert (first["id"], second["id"]) == (2, 1)
+    assert first["settings"]["timezone"] == "UTC"
+    assert first["settings"]["conversations_settings"] == "(secret)"
+    assert "very-secret" not in text
+    assert not any(secret in text for secret in served.secrets)
+    assert run(["show", "1"]) == 0
+    assert "timezone\tUTC" in capfd.readouterr().out
+
+
+def test_set(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "1",
+        "2",
+        "timezone=Europe/Berlin",
+        "session_recording_sample_rate=0.4",
+        'app_urls=["https://a.example"]',
+        "name=5",
+    ]
+    assert run(["set", *arguments[:1], *arguments[2:], "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == [{"id": 1, "status": "succeeded", "error": None}]
+    settings = served.environment(1).settings
+    assert settings["timezone"] == "Europe/Berlin"
+    assert settings["session_recording_sample_rate"] == "0.40"
+    assert settings["app_urls"] == ["https://a.example"]
+    assert settings["name"] == "5"
+    assert run(["set", "3", "4", "autocapture_opt_out=null", "anonymize_ips=false"]) == 0
+    assert capfd.readouterr().out == "3\tsucceeded\n4\tsucceeded\n"
+
+
+def test_a_part_that_failed_is_exit_code_3_and_all_of_it_1(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["set", "1", "99", "anonymize_ips=true"]) == 3
+    captured = capfd.readouterr()
+    assert captured.out == "1\tsucceeded\n99\tfailed\n"
+    assert "99: update of environment 99: PostHog answered 404" in captured.err
+    assert run(["show", "99"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["set", "1"], "No setting was given"),
+        (["set", "anonymize_ips=true"], "No environment was named"),
+        (["set", "1", "anonymize_ip=true"], "did you mean anonymize_ips"),
+        (["set", "1", "zzz=true"], "There is no setting 'zzz'"),
+        (["set", "x1", "anonymize_ips=true"], "neither the id"),
+        (["set", "1", "anonymize_ips=perhaps"], "anonymize_ips cannot be 'perhaps'"),
+        (["set", "1", "session_recording_sample_rate=2"], "must be from 0 to 1"),
+        (["demo", "--environments", "0"], "above 0"),
+        (["list", "--sandbox", "--host", "us"], "not both"),
+        (["list", "--host", "https://us.i.posthog.com"], "ingestion host"),
+        (["list", "--host", "http://posthog.example"], "allow_insecure_http"),
+        (["list"], "POSTHOG_PERSONAL_API_KEY"),
+        (["nonsense"], "nonsense"),
+        (["list", "--nonsense"], "nonsense"),
+        (["show", "abc"], "abc"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_says_what_to_do(
+    arguments: list[str], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    captured = capfd.readouterr()
+    assert says in captured.err
+    assert captured.out == ""
+
+
+def test_a_project_token_as_key_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phc_" + "a" * 40)
+    assert run(["list"]) == 2
+    shown = capfd.readouterr().err
+    assert "create a personal API key" in shown
+    assert "phc_aaaa" not in shown
+
+
+def test_a_key_that_the_host_does_not_know(
+    served: Sandbox, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_" + "a" * 40)
+    assert run(["list"]) == 1
+    assert "another region" in capfd.readouterr().err
+
+
+def test_the_sandbox_for_a_first_try(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["set", "1", "anonymize_ips=true", "--sandbox"]) == 0
+    assert run(["show", "1", "--sandbox", "--era", "2025-11"]) == 0
+    capfd.readouterr()
+
+
+def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
+    from aioposthog_env import __version__
+
+    assert run(["--help"]) == 0
+    assert "demo" in capfd.readouterr().out
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out.strip() == __version__
+
+
+def process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")} | variables
+    return subprocess.run([*CLI, *arguments], capture_output=True, text=True, env=environment, timeout=50, check=False)  # noqa: S603
+
+
+def test_a_dead_port_is_an_error_and_no_traceback() -> None:
+    done = process("list", "--host", "http://127.0.0.1:1", POSTHOG_PERSONAL_API_KEY="phx_" + "a" * 40)
+    assert done.returncode == 1
+    assert "The request never left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_colours_and_no_progress_where_there_is_no_terminal() -> None:
+    done = process("demo", "--environments", "5", FORCE_COLOR="", NO_COLOR="1")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_starting_imports_neither_aiohttp_nor_cattrs() -> None:
+    code = (
+        "import sys\nfrom aioposthog_env.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'aiohttp', 'cattrs', 'msgspec', 'anyio'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stderr.strip() == "[]"
+
+
+def test_an_interrupt_in_the_middle_of_a_run_is_exit_code_130() -> None:
+    with serving(200, latency=0.2, throttle=False) as sandbox:
+        environment = os.environ | {"POSTHOG_HOST": sandbox.url, "POSTHOG_PERSONAL_API_KEY": sandbox.key()}
+        ids = [str(id) for id in sandbox.environment_ids]
+        child = subprocess.Popen(  # noqa: S603
+            [*CLI, "set", *ids, "timezone=Europe/Berlin", "--concurrency", "2"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        while len(sandbox.calls) < 8:
+            assert child.poll() is None
+            threading.Event().wait(0.02)
+        child.send_signal(signal.SIGINT)
+        _, words = child.communicate(timeout=20)
+        assert child.returncode == 130
+        assert "Interrupted." in words
+        assert "Traceback" not in words
+        assert len(sandbox.calls) < 100
