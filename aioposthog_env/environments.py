@@ -1,5 +1,6 @@
 """``AsyncEnvironments``, the facade: one short method per endpoint."""
 
+import builtins
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -274,7 +275,7 @@ class AsyncEnvironments:
         """
         return await self._call(environment, calls.complete_product_onboarding(product_type, settings=settings))
 
-    async def event_ingestion_restrictions(self, environment: AnyRef) -> Sequence[IngestionRestriction]:
+    async def event_ingestion_restrictions(self, environment: AnyRef) -> builtins.list[IngestionRestriction]:
         """What the ingestion holds back for this environment; PostHog's staff manage it. Needs ``project:read``."""
         return await self._call(environment, calls.event_ingestion_restrictions())
 

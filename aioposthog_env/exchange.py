@@ -278,13 +278,11 @@ class Exchange:
         return delivery
 
     async def _slot(self, limiter: RateLimiter) -> Slot:
-        asked = anyio.current_time()
         slot = await limiter.acquire(ceiling=self._longest_wait())
-        if (seconds := slot.at - asked) > 0:
-            self.waited += seconds
-            self._tell(
-                LimiterWaited(endpoint=self._call.endpoint.name, environment_id=self._place.environment_id, seconds=seconds)
-            )
+        if slot.waited:
+            self.waited += slot.waited
+            name, environment_id = self._call.endpoint.name, self._place.environment_id
+            self._tell(LimiterWaited(endpoint=name, environment_id=environment_id, seconds=slot.waited))
         return slot
 
     async def _go_round(self, delivery: Delivery, repeat: Repeat) -> None:

@@ -81,7 +81,7 @@ class RateLimiter:
         """
         now = anyio.current_time()
         if not self._waiting and self._state.reserve(now) == 0:
-            return self._given(now)
+            return self._given(now, 0.0)
         _check_ceiling(self._state.wait(now, ahead=self._waiting), ceiling, ceiling)
         self._waiting += 1
         try:
@@ -95,16 +95,16 @@ class RateLimiter:
             now = anyio.current_time()
             wait = self._state.reserve(now)
             if wait == 0:
-                return self._given(now)
+                return self._given(now, now - since)
             _check_ceiling(wait, None if ceiling is None else since + ceiling - now, ceiling)
             self._changed = anyio.Event()
             with anyio.move_on_after(wait + _MARGIN):
                 await self._changed.wait()
 
-    def _given(self, now: float) -> Slot:
+    def _given(self, now: float, waited: float) -> Slot:
         self._acquired += 1
         self._last_used = now
-        return Slot(now)
+        return Slot(now, waited)
 
     def answered(self, slot: Slot) -> None:
         """Give a slot back: an answer came, or was lost."""

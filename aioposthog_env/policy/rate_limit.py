@@ -93,9 +93,15 @@ class SlidingLog:
 
 @attrs.frozen
 class Slot:
-    """The right to send one request; ``at`` is when it was given."""
+    """The right to send one request.
+
+    Attributes:
+        at: When it was given.
+        waited: How many seconds were spent waiting for it.
+    """
 
     at: float
+    waited: float = 0.0
 
 
 class RateLimitState:

@@ -28,8 +28,7 @@ def serving(*args: Any, **options: Any) -> Generator[Sandbox, None, None]:
     async def serve() -> None:
         async with sandbox:
             running.set()
-            while not stop.is_set():
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(stop.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
@@ -180,7 +179,7 @@ def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 def process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOG")} | variables
-    return subprocess.run([*CLI, *arguments], capture_output=True, text=True, env=environment, timeout=50, check=False)  # noqa: S603
+    return subprocess.run([*CLI, *arguments], capture_output=True, text=True, env=environment, timeout=50, check=False)
 
 
 def test_a_dead_port_is_an_error_and_no_traceback() -> None:
@@ -201,7 +200,7 @@ def test_starting_imports_neither_aiohttp_nor_cattrs() -> None:
         "import sys\nfrom aioposthog_env.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'aiohttp', 'cattrs', 'msgspec', 'anyio'} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
 
 
@@ -209,7 +208,7 @@ def test_an_interrupt_in_the_middle_of_a_run_is_exit_code_130() -> None:
     with serving(200, latency=0.2, throttle=False) as sandbox:
         environment = os.environ | {"POSTHOG_HOST": sandbox.url, "POSTHOG_PERSONAL_API_KEY": sandbox.key()}
         ids = [str(id) for id in sandbox.environment_ids]
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(
             [*CLI, "set", *ids, "timezone=Europe/Berlin", "--concurrency", "2"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

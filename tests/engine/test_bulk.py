@@ -191,11 +191,17 @@ async def test_cancelling_an_awaited_run_cancels_its_workers() -> None:
     assert len(asyncio.all_tasks()) == before
 
 
+async def consume(run: BulkRun[Any], error: Exception | None = None) -> None:
+    """Go through a run, and break in the middle of it with an error."""
+    async with run as outcomes:
+        async for _ in outcomes:
+            if error is not None:
+                raise error
+
+
 async def test_an_error_in_the_body_comes_out_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
-        async with run_of([1, 2, 3]) as outcomes:
-            async for _ in outcomes:
-                _ = 1 // 0
+        await consume(run_of([1, 2, 3]), ZeroDivisionError())
 
 
 async def test_an_error_that_is_not_ours_ends_the_run_as_it_is() -> None:
@@ -205,9 +211,7 @@ async def test_an_error_that_is_not_ours_ends_the_run_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         await run_of([1], work)
     with pytest.raises(ZeroDivisionError):
-        async with run_of([1], work) as outcomes:
-            async for _ in outcomes:
-                pass
+        await consume(run_of([1], work))
 
 
 def broken() -> Iterator[int]:
@@ -223,6 +227,38 @@ async def test_a_source_that_breaks_ends_the_run() -> None:
 async def test_a_bad_reference_in_a_lazy_source_ends_the_run() -> None:
     with pytest.raises(ConfigurationError, match="@current"):
         await run_of(iter([1, "@current"]), concurrency=1)
+
+
+async def test_a_slow_consumer_holds_the_workers_back_and_gets_everything() -> None:
+    done = 0
+
+    async def work(ref: EnvironmentRef) -> Result[None]:
+        nonlocal done
+        done += 1
+        return Result(None, 1, 0.0)
+
+    seen = 0
+    async with run_of(range(1, 301), work, concurrency=8) as outcomes:
+        async for _ in outcomes:
+            seen += 1
+            if seen == 1:
+                await asyncio.sleep(0.01)
+                assert done < 100
+    assert seen == done == 300
+
+
+async def test_several_errors_that_are_not_ours_come_as_a_group() -> None:
+    async def work(ref: EnvironmentRef) -> Result[None]:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run_of([1, 2], work)
+    assert len(caught.value.exceptions) == 2
+
+
+async def test_a_run_that_was_not_entered_is_left_without_a_word() -> None:
+    assert await run_of([1]).__aexit__(None, None, None) is None
 
 
 async def test_a_run_runs_once_and_is_iterated_inside_only() -> None:
@@ -278,9 +314,7 @@ async def test_every_endpoint_in_bulk(era: Any, method: str, arguments: tuple[An
 
 async def test_a_function_that_gives_bad_settings_spoils_one_environment_only() -> None:
     async with Sandbox(3) as sandbox, connect(sandbox) as environments:
-        report = await environments.each([1, 2, 3]).update(
-            lambda ref: TeamSettings(week_start_day=7 if ref.id == 2 else 1)  # type: ignore[arg-type]
-        )
+        report = await environments.each([1, 2, 3]).update(lambda ref: TeamSettings(week_start_day=7 if ref.id == 2 else 1))
     assert [outcome.ref.id for outcome in report.failed] == [2]
     assert len(report.succeeded) == 2
 
@@ -338,16 +372,16 @@ def test_outcomes_and_reports_pickle_without_secrets() -> None:
     with asyncio.Runner() as runner:
         report, secrets = runner.run(work())
     stored = pickle.dumps(report)
-    copy = pickle.loads(stored)  # noqa: S301
+    copy = pickle.loads(stored)
     assert [outcome.status for outcome in copy] == [outcome.status for outcome in report]
     shown = repr(report) + str(report)
-    for secret in secrets - {outcome.value.api_token for outcome in report.succeeded}:
+    for secret in secrets - {outcome.value.api_token for outcome in report.succeeded if outcome.value is not None}:
         assert secret.encode() not in stored
         assert secret not in shown
 
 
 def test_a_report_in_words() -> None:
-    report = BulkReport(
+    report: BulkReport[None] = BulkReport(
         (Outcome(ref=EnvironmentRef(1), status="unchanged"), Outcome(ref=EnvironmentRef(2), status="skipped")), 1.5
     )
     assert str(report) == "2 environments in 1.5 s: 1 unchanged, 1 skipped"

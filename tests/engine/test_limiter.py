@@ -7,8 +7,8 @@ import pytest
 
 from aioposthog_env import AsyncEnvironments, ConfigurationError, PersonalAPIKey, RateLimit, RateLimiter, RateLimitWaitTooLong
 from aioposthog_env.limiter import shared_limiter
-from tests.conftest import oauth_of, session_of
 from aioposthog_env.sandbox import Sandbox
+from tests.conftest import oauth_of, session_of
 
 pytestmark = pytest.mark.looptime
 

@@ -49,7 +49,7 @@ def test_every_error_has_a_sample() -> None:
 def test_errors_pickle_whole(error: errors.PostHogEnvError) -> None:
     error.about("update", 42)
     error.attempts, error.waited = 3, 1.5
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert attributes(copy) == attributes(error)

@@ -38,7 +38,7 @@ SERVED = [
 @pytest.mark.parametrize(("era", "routes"), SERVED)
 async def test_every_endpoint(era: Any, routes: Any) -> None:
     async with Sandbox(5, era=era) as sandbox, logged_in(sandbox, routes=routes) as environments:
-        assert [one.id async for one in environments.list(project_id=1 if routes == "nested" else None)][0] == 1
+        assert 1 in [one.id async for one in environments.list(project_id=1 if routes == "nested" else None)]
         one = await environments.retrieve(1)
         assert (one.id, one.name, one.settings.name) == (1, "Environment 0001", "Environment 0001")
 

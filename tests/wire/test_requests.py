@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from aioposthog_env import (
     NotSentError,
     OutcomeUnknownError,
     PersonalAPIKey,
+    RateLimit,
+    RateLimiter,
     RateLimitWaitTooLong,
     RetryPolicy,
     ServerError,
@@ -42,7 +45,8 @@ NOT_FOUND = b'{"type":"invalid_request","code":"not_found","detail":"Not found."
 
 
 def client(url: str, **options: Any) -> AsyncEnvironments:
-    return AsyncEnvironments(url, **{"auth": KEY, "routes": "root", "retry": QUICK, "limiter": None} | options)
+    given: dict[str, Any] = {"auth": KEY, "routes": "root", "retry": QUICK, "limiter": None}
+    return AsyncEnvironments(url, **given | options)
 
 
 @pytest.mark.parametrize("verb", ["GET", "PATCH", "PUT", "DELETE", "POST"])
@@ -107,10 +111,12 @@ async def test_a_call_that_must_not_happen_twice_is_sent_once(method: str, answe
         "add_product_intent": (42, "surveys"),
         "complete_product_onboarding": (42, "surveys"),
     }
-    async with raw_server(answer, default=GOOD) as server:
-        async with client(server.url, auth=SESSION, routes="project", timeout=Timeout(read=0.2)) as environments:
-            with pytest.raises(OutcomeUnknownError, match="not sent again") as caught:
-                await getattr(environments, method)(*arguments.get(method, (42,)))
+    async with (
+        raw_server(answer, default=GOOD) as server,
+        client(server.url, auth=SESSION, routes="project", timeout=Timeout(read=0.2)) as environments,
+    ):
+        with pytest.raises(OutcomeUnknownError, match="not sent again") as caught:
+            await getattr(environments, method)(*arguments.get(method, (42,)))
 
     assert len(server.requests) == 1
     assert caught.value.endpoint == method
@@ -119,9 +125,9 @@ async def test_a_call_that_must_not_happen_twice_is_sent_once(method: str, answe
 
 
 async def test_a_429_proves_that_nothing_happened_so_it_is_sent_again() -> None:
-    async with raw_server(http(429, Retry_After="0"), http(503, b'{"code":"database_unavailable"}'), GOOD) as server:
-        async with client(server.url, auth=SESSION) as environments:
-            await environments.rotate_secret_token(42)
+    busy = http(429, Retry_After="0"), http(503, b'{"code":"database_unavailable"}')
+    async with raw_server(*busy, GOOD) as server, client(server.url, auth=SESSION) as environments:
+        await environments.rotate_secret_token(42)
 
     assert len(server.requests) == 3
 
@@ -322,7 +328,7 @@ async def test_use_before_entering_after_closing_and_from_another_loop() -> None
         await environments.retrieve(42)
     async with environments:
         with pytest.raises(ClientStateError, match="another event loop"):
-            await asyncio.to_thread(asyncio.run, environments.retrieve(42))  # type: ignore[arg-type]
+            await asyncio.to_thread(asyncio.run, environments.retrieve(42))
     with pytest.raises(ClientStateError, match="closed"):
         await environments.retrieve(42)
 
@@ -415,3 +421,67 @@ def test_the_endpoints_that_must_not_repeat() -> None:
 
     never = {row.name for row in endpoints.ENDPOINTS if row.repeat is Repeat.NEVER}
     assert never == {"create", "reset_token", "rotate_secret_token", "add_product_intent", "complete_product_onboarding"}
+
+
+async def test_a_login_whose_cookies_cannot_be_read() -> None:
+    async with raw_server(http(200, b"{}", Set_Cookie="session/id=1; \x02=3")) as server:
+        with pytest.raises(ApiError, match="set no session cookies"):
+            await log_in(server.url, "a@example.com", "password")
+
+
+async def test_a_login_that_cannot_be_sent() -> None:
+    with pytest.raises(NotSentError, match="right host"):
+        await log_in("http://127.0.0.1:1", "a@example.com", "password", timeout=Timeout(connect=1))
+
+
+async def test_a_limit_that_is_used_up_says_nothing_about_the_key() -> None:
+    limiter = RateLimiter((RateLimit(1, 60.0),))
+    slot = await limiter.acquire()
+    limiter.answered(slot)
+    key = PersonalAPIKey("phx_" + "k" * 40)
+    policy = RetryPolicy(wait_ceiling=1)
+    async with raw_server(default=GOOD) as server, client(server.url, auth=key, limiter=limiter, retry=policy) as environments:
+        for _ in range(2):
+            with pytest.raises(RateLimitWaitTooLong):
+                await environments.retrieve(42)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{broken"])
+async def test_an_environment_that_is_none_proves_no_era(body: bytes) -> None:
+    async with raw_server(default=http(200, body)) as server, client(server.url, routes="auto") as environments:
+        with pytest.raises(DecodeError):
+            await environments.retrieve(42)
+        assert environments.era.value == ""
+
+
+async def test_a_deadline_that_is_too_near_for_another_attempt_ends_with_what_came() -> None:
+    policy = RetryPolicy(first_wait=60, longest_wait=60, deadline=0.001)
+    async with raw_server(default=http(502)) as server, client(server.url, retry=policy) as environments:
+        with pytest.raises((ServerError, TransportError)):
+            await environments.retrieve(42)
+    assert len(server.requests) <= 1
+
+
+async def test_authorities_in_a_folder(tmp_path: Path) -> None:
+    async with AsyncEnvironments("us", auth=KEY, ssl=tmp_path) as environments:
+        assert environments.host == "https://us.posthog.com"
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        AsyncEnvironments("us", auth=KEY, ssl=tmp_path / "missing.pem")
+
+
+@pytest.mark.parametrize(
+    ("fields", "admin"),
+    [
+        (b'"user_access_level": "admin"', True),
+        (b'"user_access_level": "member"', False),
+        (b'"effective_membership_level": 8', True),
+        (b'"effective_membership_level": 1', False),
+        (b'"anonymize_ips": true', None),
+    ],
+)
+async def test_whether_the_owner_of_a_key_is_an_admin_somewhere(fields: bytes, admin: bool | None) -> None:
+    body = b'{"id": 42, "name": "Mine", ' + fields + b"}"
+    async with raw_server(default=http(200, body)) as server, client(server.url) as environments:
+        report = await environments.check_access(of=[42])
+    assert [one.admin for one in report.environments] == [admin]
