@@ -2,6 +2,7 @@
 
 import builtins
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -319,6 +320,46 @@ class AsyncEnvironments:
             SettingsNotAppliedError: The backup was deleted, the settings were ignored.
         """
         return await self._call(environment, calls.delete_secret_token_backup(settings=settings))
+
+    async def settings_as_of(self, environment: AnyRef, at: datetime, names: Collection[str]) -> TeamSettings:
+        """What settings were at a time, rebuilt from the activity log. Since 2026. Takes a session only.
+
+        Args:
+            environment: The environment.
+            at: The time, with its time zone.
+            names: The settings to rebuild, such as ``["timezone"]``; the server is never asked for all, which its own
+                tests never do.
+
+        Raises:
+            ScopeError: The credential is a token; the action publishes no scope.
+            NotFoundError: The server is older and does not have it.
+        """
+        return await self._call(environment, calls.settings_as_of(at, names))
+
+    async def experiments_config(self, environment: AnyRef) -> dict[str, JSONValue]:
+        """How experiments are run. Since 2026. Takes a session only."""
+        return await self._call(environment, calls.experiments_config())
+
+    async def update_experiments_config(self, environment: AnyRef, changes: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
+        """Change how experiments are run. Since 2026. Session of an admin."""
+        return await self._call(environment, calls.update_experiments_config(changes))
+
+    async def logs_config(self, environment: AnyRef) -> dict[str, JSONValue]:
+        """How logs are read. Since 2026. Takes a session only."""
+        return await self._call(environment, calls.logs_config())
+
+    async def update_logs_config(self, environment: AnyRef, changes: Mapping[str, JSONValue]) -> dict[str, JSONValue]:
+        """Change how logs are read. Since 2026. Session of an admin."""
+        return await self._call(environment, calls.update_logs_config(changes))
+
+    async def generate_conversations_public_token(self, environment: AnyRef) -> Environment:
+        """Replace the public token of the conversations widget. The old one stops working. Since 2026. Session of an admin.
+
+        Raises:
+            ScopeError: The credential is a token; the action publishes no scope.
+            OutcomeUnknownError: The answer was lost; it was not sent again.
+        """
+        return await self._call(environment, calls.generate_conversations_public_token())
 
     async def check_access(self, *, needs: Collection[str] = (), of: Refs = ()) -> AccessReport:
         """What this credential may do, endpoint by endpoint and environment by environment. Sends no write.

@@ -13,6 +13,7 @@ _WHERE_TO_LOOK: Final = {
     "create": "list the environments and look for the name",
     "rotate_secret_token": "retrieve the environment: after one rotation the backup is the old secret",
     "reset_token": "retrieve the environment and compare its project token",
+    "generate_conversations_public_token": "retrieve the environment and compare the token among its conversations settings",
     "add_product_intent": "retrieve the environment and look at its product intents",
     "complete_product_onboarding": "retrieve the environment and look at its product intents",
 }

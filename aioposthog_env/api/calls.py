@@ -3,7 +3,8 @@
 The facade makes one for a single environment, the bulk run makes one and uses it for thousands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -17,7 +18,7 @@ from aioposthog_env.models.converter import encode, unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
-from aioposthog_env.models.settings import JSONValue, TeamSettings
+from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
 from aioposthog_env.models.validation import check
 
 T = TypeVar("T")
@@ -165,6 +166,60 @@ def rotate_secret_token(*, settings: TeamSettings | None = None) -> Call[Environ
 def delete_secret_token_backup(*, settings: TeamSettings | None = None) -> Call[Environment]:
     """Drop the backup of the secret token."""
     return _with_settings(endpoints.DELETE_SECRET_TOKEN_BACKUP, settings)
+
+
+def settings_as_of(at: datetime, names: Collection[str]) -> Call[TeamSettings]:
+    """Read what settings were at a time.
+
+    Raises:
+        ConfigurationError: The time has no time zone, or a name is no setting.
+    """
+    if at.tzinfo is None:
+        raise ConfigurationError("The time needs a time zone: datetime(2026, 1, 31, tzinfo=UTC).")
+    if isinstance(names, str) or not names or not set(names) <= set(FACTS):
+        unknown = "" if isinstance(names, str) else f" Not known: {', '.join(sorted(set(names) - set(FACTS)))}."
+        raise ConfigurationError(f'Name the settings, for example ["timezone"].{unknown}')
+    query = urlencode({"at": at.isoformat(), "scope": sorted(set(names))}, doseq=True)
+    return Call(endpoints.SETTINGS_AS_OF, query=f"?{query}")
+
+
+def experiments_config() -> Call[dict[str, JSONValue]]:
+    """Read how experiments are run."""
+    return Call(endpoints.EXPERIMENTS_CONFIG)
+
+
+def update_experiments_config(changes: Mapping[str, JSONValue]) -> Call[dict[str, JSONValue]]:
+    """Change how experiments are run.
+
+    Raises:
+        ConfigurationError: Nothing to change, or no JSON.
+    """
+    return _with_changes(endpoints.UPDATE_EXPERIMENTS_CONFIG, changes)
+
+
+def logs_config() -> Call[dict[str, JSONValue]]:
+    """Read how logs are read."""
+    return Call(endpoints.LOGS_CONFIG)
+
+
+def update_logs_config(changes: Mapping[str, JSONValue]) -> Call[dict[str, JSONValue]]:
+    """Change how logs are read.
+
+    Raises:
+        ConfigurationError: Nothing to change, or no JSON.
+    """
+    return _with_changes(endpoints.UPDATE_LOGS_CONFIG, changes)
+
+
+def _with_changes(endpoint: Endpoint, changes: Mapping[str, JSONValue]) -> Call[dict[str, JSONValue]]:
+    if not changes:
+        raise ConfigurationError("Nothing was sent: there is nothing to change.")
+    return Call(endpoint, encode(dict(changes)), frozenset(changes))
+
+
+def generate_conversations_public_token() -> Call[Environment]:
+    """Replace the public token of the conversations widget."""
+    return Call(endpoints.GENERATE_CONVERSATIONS_PUBLIC_TOKEN)
 
 
 def current_key() -> Call[KeyInfo]:

@@ -36,6 +36,8 @@ class ReplyKind(enum.Enum):
     RESTRICTIONS = "event ingestion restrictions"
     DEMO_DATA = "demo data flag"
     KEY = "personal API key"
+    SETTINGS = "some settings"
+    CONFIG = "config"
     NOTHING = "nothing"
 
 
@@ -165,6 +167,53 @@ ROTATE_SECRET_TOKEN: Final = Endpoint(
     scope=None,
     repeat=Repeat.NEVER,
 )
+SETTINGS_AS_OF: Final = Endpoint(
+    name="settings_as_of",
+    verb="GET",
+    suffix="settings_as_of/",
+    scope=None,
+    repeat=Repeat.SAFE,
+    reply=ReplyKind.SETTINGS,
+)
+EXPERIMENTS_CONFIG: Final = Endpoint(
+    name="experiments_config",
+    verb="GET",
+    suffix="experiments_config/",
+    scope=None,
+    repeat=Repeat.SAFE,
+    reply=ReplyKind.CONFIG,
+)
+UPDATE_EXPERIMENTS_CONFIG: Final = Endpoint(
+    name="update_experiments_config",
+    verb="PATCH",
+    suffix="experiments_config/",
+    scope=None,
+    repeat=Repeat.SAFE,
+    reply=ReplyKind.CONFIG,
+)
+LOGS_CONFIG: Final = Endpoint(
+    name="logs_config",
+    verb="GET",
+    suffix="logs_config/",
+    scope=None,
+    repeat=Repeat.SAFE,
+    reply=ReplyKind.CONFIG,
+)
+UPDATE_LOGS_CONFIG: Final = Endpoint(
+    name="update_logs_config",
+    verb="PATCH",
+    suffix="logs_config/",
+    scope=None,
+    repeat=Repeat.SAFE,
+    reply=ReplyKind.CONFIG,
+)
+GENERATE_CONVERSATIONS_PUBLIC_TOKEN: Final = Endpoint(
+    name="generate_conversations_public_token",
+    verb="POST",
+    suffix="generate_conversations_public_token/",
+    scope=None,
+    repeat=Repeat.NEVER,
+)
 CURRENT_KEY: Final = Endpoint(
     name="current_key",
     verb="GET",
@@ -188,5 +237,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     IS_GENERATING_DEMO_DATA,
     RESET_TOKEN,
     ROTATE_SECRET_TOKEN,
+    SETTINGS_AS_OF,
+    EXPERIMENTS_CONFIG,
+    UPDATE_EXPERIMENTS_CONFIG,
+    LOGS_CONFIG,
+    UPDATE_LOGS_CONFIG,
+    GENERATE_CONVERSATIONS_PUBLIC_TOKEN,
     CURRENT_KEY,
 )

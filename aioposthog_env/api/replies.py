@@ -22,10 +22,11 @@ from aioposthog_env.errors import (
     ValidationError,
 )
 from aioposthog_env.models.activity import ActivityPage
-from aioposthog_env.models.converter import decode, decode_list
+from aioposthog_env.models.converter import decode, decode_list, decode_object, structure
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
+from aioposthog_env.models.settings import TeamSettings
 
 _MODELS: Final[Mapping[ReplyKind, type[Any]]] = {
     ReplyKind.ENVIRONMENT: Environment,
@@ -54,6 +55,10 @@ def decode_success(endpoint: Endpoint, body: bytes) -> Any:
             return decode(body, _DemoData).is_generating_demo_data
         case ReplyKind.RESTRICTIONS:
             return decode_list(body, IngestionRestriction)
+        case ReplyKind.CONFIG:
+            return decode_object(body)
+        case ReplyKind.SETTINGS:
+            return structure(decode_object(body), TeamSettings)
         case kind:
             return decode(body, _MODELS[kind])
 

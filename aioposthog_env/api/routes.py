@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from aioposthog_env.api.endpoints import LIST, RETRIEVE, Endpoint, Target
+from aioposthog_env.api.endpoints import CREATE, LIST, RETRIEVE, Endpoint, Target
 from aioposthog_env.api.era import Era
 from aioposthog_env.errors import ConfigurationError
 
@@ -154,7 +154,7 @@ class RouteMemory:
         """
         if self.routes != "auto":
             return self.routes
-        if endpoint.verb == "POST":
+        if endpoint is CREATE:
             return self._style_of_create(place)
         style = self.found.get((endpoint.target, place.named))
         return style if self._harmless(endpoint, style) else None
@@ -188,7 +188,7 @@ class RouteMemory:
 
         Creating is left out: its path follows from its arguments alone.
         """
-        if self.routes != "auto" or endpoint.verb == "POST" or verdict is not Verdict.OTHER_STYLE:
+        if self.routes != "auto" or endpoint is CREATE or verdict is not Verdict.OTHER_STYLE:
             return False
         self.found.pop((endpoint.target, place.named), None)
         return True

@@ -1,6 +1,7 @@
 """``environments.each(refs)``: every endpoint under its own name, for many environments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from aioposthog_env.api import calls
@@ -115,6 +116,30 @@ class Each:
     def delete_secret_token_backup(self, *, settings: TeamSettings | None = None) -> BulkRun[Environment]:
         """Drop the backup of the secret token of each environment."""
         return self._call(calls.delete_secret_token_backup(settings=settings))
+
+    def settings_as_of(self, at: datetime, names: Collection[str]) -> BulkRun[TeamSettings]:
+        """Read what settings of each environment were at a time."""
+        return self._call(calls.settings_as_of(at, names))
+
+    def experiments_config(self) -> BulkRun[dict[str, JSONValue]]:
+        """Read how experiments are run in each environment."""
+        return self._call(calls.experiments_config())
+
+    def update_experiments_config(self, changes: Mapping[str, JSONValue]) -> BulkRun[dict[str, JSONValue]]:
+        """Change how experiments are run in each environment."""
+        return self._call(calls.update_experiments_config(changes))
+
+    def logs_config(self) -> BulkRun[dict[str, JSONValue]]:
+        """Read how logs are read in each environment."""
+        return self._call(calls.logs_config())
+
+    def update_logs_config(self, changes: Mapping[str, JSONValue]) -> BulkRun[dict[str, JSONValue]]:
+        """Change how logs are read in each environment."""
+        return self._call(calls.update_logs_config(changes))
+
+    def generate_conversations_public_token(self) -> BulkRun[Environment]:
+        """Replace the public token of the conversations widget of each environment."""
+        return self._call(calls.generate_conversations_public_token())
 
     def _call(self, call: Call[T]) -> BulkRun[T]:
         async def work(ref: EnvironmentRef) -> Result[T]:

@@ -223,6 +223,18 @@ def decode_list(body: bytes, kind: type[T]) -> list[T]:
     return structure(_read_json(body), list[kind])  # type: ignore[valid-type]
 
 
+def decode_object(body: bytes) -> dict[str, JSONValue]:
+    """Read a JSON body that is an object of any kind.
+
+    Raises:
+        DecodeError: As for ``decode``.
+    """
+    value = _read_json(body)
+    if not isinstance(value, dict):
+        raise DecodeError(f"expected an object, got {named(value)}")
+    return value
+
+
 def _read_json(body: bytes) -> JSONValue:
     try:
         return cast("JSONValue", msgspec.json.decode(body))

@@ -1,7 +1,8 @@
 """An embedded PostHog for tests and first steps: ``async with Sandbox(environments=250) as sandbox:``."""
 
-from aioposthog_env.sandbox.server import Sandbox, SandboxCall
+from aioposthog_env.sandbox.faults import FAULTS, Fault
+from aioposthog_env.sandbox.sandbox import Sandbox, SandboxCall
 from aioposthog_env.sandbox.state import SandboxEnvironment, SandboxSession, SandboxUser
 from aioposthog_env.sandbox.throttle import Throttle
 
-__all__ = ["Sandbox", "SandboxCall", "SandboxEnvironment", "SandboxSession", "SandboxUser", "Throttle"]
+__all__ = ["FAULTS", "Fault", "Sandbox", "SandboxCall", "SandboxEnvironment", "SandboxSession", "SandboxUser", "Throttle"]

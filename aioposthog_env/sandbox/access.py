@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import attrs
 
-from aioposthog_env.api.endpoints import Endpoint, Target
-from aioposthog_env.sandbox.errors import denied, not_found, unauthenticated
+from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.sandbox.errors import crash, denied, not_found, unauthenticated
 from aioposthog_env.sandbox.fields import ROWS
 from aioposthog_env.sandbox.json import is_object
+from aioposthog_env.sandbox.routing import Route
 from aioposthog_env.sandbox.state import SandboxEnvironment, SandboxUser, State, Token
 
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -29,6 +30,16 @@ class Caller:
     token: Token | None
     limited_by: str | None
 
+    def may_all(self, state: State) -> bool:
+        """Whether scopes are no matter: a session, or a key of old where that may do everything."""
+        return self.token is None or (not self.token.scopes and state.rules.legacy_keys_may_all)
+
+    def organizations(self, state: State) -> frozenset[str]:
+        """The organizations whose environments are seen."""
+        mine = frozenset(self.user.levels)
+        limits = self.token.organizations if self.token is not None and state.rules.letter != "A" else ()
+        return mine & frozenset(limits) if limits else mine
+
 
 def authenticate(
     state: State, verb: str, headers: Mapping[str, str], query: Mapping[str, str], body: Any, cookies: str
@@ -46,7 +57,7 @@ def authenticate(
             if value.startswith("pha_"):
                 raise unauthenticated("Invalid access token.", challenge)
             raise unauthenticated(f"Personal API key found in request {where} is invalid.", challenge)
-        personal = value.startswith("phx_")
+        personal = not value.startswith("pha_")
         return Caller(token.user, token, value if personal and where != "body" else None)
     jar: SimpleCookie = SimpleCookie(cookies)
     session = state.sessions.get(jar["sessionid"].value) if "sessionid" in jar else None
@@ -73,31 +84,62 @@ def _key_in(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> 
     return None, ""
 
 
-def check_scopes(state: State, caller: Caller, endpoint: Endpoint, environment: SandboxEnvironment | None, body: Any) -> None:
+def check_verb(state: State, caller: Caller, route: Route) -> None:
+    """Refuse a token for a verb that the path does not take, in the generation that looks at scopes first.
+
+    Raises:
+        Problem: 403.
+    """
+    on_list = route.id is None and route.verb == "PATCH"
+    if state.rules.unscoped_verbs and not caller.may_all(state) and not on_list:
+        raise denied(state.rules.no_scope)
+
+
+def check_scopes(
+    state: State, caller: Caller, route: Route, endpoint: Endpoint, environment: SandboxEnvironment | None, body: Any
+) -> None:
     """Hold the token against the action: does it take tokens, is the key limited to elsewhere, is the scope there.
 
     Raises:
         Problem: 403, or 404 where a limited key asks for something that does not exist.
     """
-    token = caller.token
+    token, rules = caller.token, state.rules
     if token is None:
         return
-    if endpoint.scope is None:
-        raise denied(state.rules.no_scope)
+    scope = None if endpoint.name in rules.unscoped else endpoint.scope
+    if scope is None and not caller.may_all(state):
+        raise denied(rules.no_scope)
     if token.projects:
-        if endpoint.target is Target.COLLECTION:
-            raise denied("API keys with scoped projects are only supported on project-based endpoints.")
-        if environment is None:
-            raise not_found()
-        if environment.id not in token.projects:
-            raise denied(f"API key does not have access to the requested project: ID {environment.id}.")
-    if token.organizations and environment is not None and environment.organization not in token.organizations:
-        raise denied(f"API key does not have access to the requested organization: ID {environment.organization}.")
-    need = _scope_of_update(state, body) if endpoint.name == "update" else endpoint.scope
+        _check_projects(state, token, route, environment)
+    if token.organizations and (judged := _organization_judged(state, caller, route)) not in token.organizations:
+        raise denied(f"API key does not have access to the requested organization: ID {judged}.")
+    if scope is None or caller.may_all(state):
+        return
+    need = _scope_of_update(state, body) if endpoint.name == "update" else scope
     granted = set(token.scopes)
     if "*" in granted or need in granted or (need.endswith(":read") and need.replace(":read", ":write") in granted):
         return
     raise denied(f"API key missing required scope '{need}'")
+
+
+def _check_projects(state: State, token: Token, route: Route, environment: SandboxEnvironment | None) -> None:
+    if route.style == "nested" and state.rules.nested == "broken":
+        raise crash()
+    if route.id is None:
+        raise denied("API keys with scoped projects are only supported on project-based endpoints.")
+    if environment is None:
+        raise not_found()
+    if environment.id not in token.projects:
+        raise denied(f"API key does not have access to the requested project: ID {environment.id}.")
+
+
+def _organization_judged(state: State, caller: Caller, route: Route) -> str | None:
+    """A nested path is judged by its project, any other by what the key's owner last looked at in a browser."""
+    if route.style == "nested":
+        of_project = (one.organization for one in state.environments.values() if str(one.project_id) == route.project)
+        return next(of_project, None)
+    current = state.environments.get(caller.user.current or 0)
+    return next(iter(caller.user.levels), None) if current is None else current.organization
 
 
 def _scope_of_update(state: State, body: Any) -> str:
@@ -107,11 +149,29 @@ def _scope_of_update(state: State, body: Any) -> str:
     return state.rules.config_scope if config_only else "project:write"
 
 
-def check_visible(caller: Caller, environment: SandboxEnvironment | None) -> None:
+def check_visible(state: State, caller: Caller, environment: SandboxEnvironment | None) -> SandboxEnvironment:
     """An environment of a foreign organization is as if it did not exist.
 
     Raises:
         Problem: 404.
     """
-    if environment is None or environment.organization not in caller.user.levels:
+    if environment is None or environment.organization not in caller.organizations(state):
         raise not_found()
+    return environment
+
+
+def own_record(state: State, token: Token, now: str) -> dict[str, Any]:
+    """What a key may read of itself."""
+    return {
+        "id": token.id,
+        "label": "A key",
+        "value": None,
+        "mask_value": f"{token.value[:4]}...{token.value[-4:]}",
+        "created_at": now,
+        "last_used_at": now,
+        "last_rolled_at": None,
+        "user_id": state.users.index(token.user) + 1,
+        "scopes": list(token.scopes) or ["*"],
+        "scoped_teams": list(token.projects),
+        "scoped_organizations": list(token.organizations),
+    }

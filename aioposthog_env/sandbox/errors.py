@@ -40,9 +40,10 @@ def not_found(detail: str = "Not found.") -> Problem:
     return Problem(404, "invalid_request", "not_found", detail)
 
 
-def unauthenticated(detail: str, challenge: str, code: str = "authentication_failed") -> Problem:
+def unauthenticated(detail: str, challenge: str | None, code: str = "authentication_failed") -> Problem:
     """401, with the challenge that the era sends."""
-    return Problem(401, "authentication_error", code, detail, headers={"WWW-Authenticate": challenge})
+    headers = {} if challenge is None else {"WWW-Authenticate": challenge}
+    return Problem(401, "authentication_error", code, detail, headers=headers)
 
 
 def crash() -> Problem:

@@ -79,8 +79,14 @@ def sample_rate(attr: str, value: Any) -> str:
         raise invalid("A valid number is required.", attr) from None
     if isinstance(value, bool) or not number.is_finite():
         raise invalid("A valid number is required.", attr)
-    if -int(number.as_tuple().exponent) > 2:
+    places = max(0, -int(number.as_tuple().exponent))
+    digits = max(len(number.as_tuple().digits), places)
+    if digits > 3:
+        raise invalid("Ensure that there are no more than 3 digits in total.", attr, "max_digits")
+    if places > 2:
         raise invalid("Ensure that there are no more than 2 decimal places.", attr, "max_decimal_places")
+    if digits - places > 1:
+        raise invalid("Ensure that there are no more than 1 digits before the decimal point.", attr, "max_whole_digits")
     if number > 1:
         raise invalid("Ensure this value is less than or equal to 1.", attr, "max_value")
     if number < 0:
@@ -111,7 +117,7 @@ def timezone(attr: str, value: Any) -> str:
 
 
 def texts(longest: int | None = None, *, drop_nulls: bool = False) -> Check:
-    """A list of texts; nulls are taken, and dropped where the server does so."""
+    """A list of texts; nulls are taken, and dropped where later generations do so."""
     item = text(longest)
 
     def check(attr: str, value: Any) -> list[Any]:
@@ -137,23 +143,36 @@ def errors_to_ignore(attr: str, value: Any) -> Any:
     if not all(isinstance(one, str) for one in value):
         raise invalid("Must provide a list of strings for field: autocapture_exceptions_errors_to_ignore.")
     if len(msgspec.json.encode(value)) > 300:
-        raise invalid("Field autocapture_exceptions_errors_to_ignore must be less than 300 characters.")
+        raise invalid(
+            "Field autocapture_exceptions_errors_to_ignore must be less than 300 characters. Complex config should be provided "
+            "in posthog-js initialization."
+        )
     return value
 
 
-def keyed(*known: str, required: tuple[str, ...] = ()) -> Check:
+def keyed(*known: str, refusal: str = "") -> Check:
     """An object with known keys only."""
+    only = refusal or f"Must provide a dictionary with only known keys. One or more of {', '.join(known)}."
 
     def check(attr: str, value: Any) -> dict[str, Any]:
         if not is_object(value):
             raise invalid("Must provide a dictionary or None.", attr)
-        if unknown := sorted(set(value) - set(known)):
-            raise invalid(f"Must provide a dictionary with only allowed keys. Unknown: {', '.join(unknown)}.", attr)
-        if lacking := [key for key in required if key not in value]:
-            raise invalid(f"Must provide a dictionary with keys: {', '.join(lacking)}.", attr)
+        if not set(value) <= set(known):
+            raise invalid(only, attr)
         return value
 
     return check
+
+
+def linked_flag(attr: str, value: Any) -> dict[str, Any]:
+    """A flag by id and key, with or without a variant."""
+    if not is_object(value):
+        raise invalid("Must provide a dictionary or None.", attr)
+    if set(value) not in ({"id", "key"}, {"id", "key", "variant"}):
+        raise invalid(
+            "Must provide a dictionary with only 'id' and 'key' keys. _or_ only 'id', 'key', and 'variant' keys.", attr
+        )
+    return value
 
 
 def config(**checks: Check) -> Check:
@@ -197,7 +216,7 @@ class Row:
         default: The value of a new environment.
         nullable: Whether null is taken.
         eras: In which generations it exists, as letters.
-        early: Whether the project style of 2025 shows it.
+        early: Whether the project style of 2024 and 2025 shows it.
         merge: ``replace``, ``top`` (its keys into the stored object), ``two`` (also one level down) or ``config``.
         merge_eras: In which generations it is merged.
         on_create: Whether it can be given on creation.
@@ -206,15 +225,21 @@ class Row:
     check: Check = boolean
     default: Any = None
     nullable: bool = True
-    eras: str = "BD"
+    eras: str = "ABD"
     early: bool = True
     merge: str = "replace"
-    merge_eras: str = "BD"
+    merge_eras: str = "ABD"
     on_create: bool = True
+    first_check: Check | None = None
+    """The check of 2024, where it was another one."""
+
+    def check_in(self, letter: str) -> Check:
+        """The check of a generation."""
+        return self.first_check if letter == "A" and self.first_check is not None else self.check
 
     def new(self) -> Any:
         """The default, not shared with any other environment."""
-        return copy.deepcopy(self.default)
+        return copy.deepcopy(self.default) if isinstance(self.default, list | dict) else self.default
 
 
 def _flag(default: bool | None = None, **facts: Any) -> Row:
@@ -224,7 +249,7 @@ def _flag(default: bool | None = None, **facts: Any) -> Row:
 ROWS: Final[dict[str, Row]] = {
     "name": Row(check=text(200, blank=False), default="Default project", nullable=False),
     "app_urls": Row(check=texts(200, drop_nulls=True), default=[], nullable=False),
-    "slack_incoming_webhook": Row(check=text(500), eras="B"),
+    "slack_incoming_webhook": Row(check=text(500), eras="AB"),
     "anonymize_ips": _flag(False),
     "completed_snippet_onboarding": _flag(False),
     "test_account_filters": Row(check=anything, default=[], nullable=False),
@@ -242,47 +267,56 @@ ROWS: Final[dict[str, Row]] = {
     "autocapture_exceptions_errors_to_ignore": Row(check=errors_to_ignore),
     "capture_console_log_opt_in": Row(default=True),
     "capture_performance_opt_in": Row(default=True),
-    "capture_dead_clicks": Row(default=False, early=False),
+    "capture_dead_clicks": Row(default=False, eras="BD", early=False),
     "session_recording_opt_in": _flag(False),
     "session_recording_sample_rate": Row(check=sample_rate),
-    "session_recording_minimum_duration_milliseconds": Row(check=whole(0, 30_000)),
-    "session_recording_linked_flag": Row(check=keyed("id", "key", "variant", required=("id", "key"))),
-    "session_recording_network_payload_capture_config": Row(check=keyed("recordHeaders", "recordBody")),
-    "session_recording_masking_config": Row(check=keyed("maskAllInputs", "maskTextSelector", "blockSelector"), early=False),
-    "session_recording_url_trigger_config": Row(check=any_list, default=[], early=False),
-    "session_recording_url_blocklist_config": Row(check=any_list, default=[], early=False),
-    "session_recording_event_trigger_config": Row(check=texts(), default=[], early=False),
-    "session_recording_trigger_match_type_config": Row(check=choice("all", "any"), early=False),
+    "session_recording_minimum_duration_milliseconds": Row(check=whole(0, 30_000), first_check=whole(0, 15_000)),
+    "session_recording_linked_flag": Row(check=linked_flag),
+    "session_recording_network_payload_capture_config": Row(
+        check=keyed(
+            "recordHeaders",
+            "recordBody",
+            refusal="Must provide a dictionary with only 'recordHeaders' and/or 'recordBody' keys.",
+        )
+    ),
+    "session_recording_masking_config": Row(
+        check=keyed("maskAllInputs", "maskTextSelector", "blockSelector"), eras="BD", early=False
+    ),
+    "session_recording_url_trigger_config": Row(check=any_list, default=[], eras="BD", early=False),
+    "session_recording_url_blocklist_config": Row(check=any_list, default=[], eras="BD", early=False),
+    "session_recording_event_trigger_config": Row(check=texts(), default=[], eras="BD", early=False),
+    "session_recording_trigger_match_type_config": Row(check=choice("all", "any"), eras="BD", early=False),
     "session_recording_trigger_groups": Row(check=trigger_groups, eras="D"),
     "session_recording_retention_period": Row(
-        check=choice("30d", "90d", "1y", "5y"), default="30d", nullable=False, early=False
+        check=choice("30d", "90d", "1y", "5y"), default="30d", nullable=False, eras="BD", early=False
     ),
     "session_replay_config": Row(check=replay, merge="two"),
-    "survey_config": Row(check=anything, early=False, merge="top"),
+    "survey_config": Row(check=anything, eras="BD", early=False, merge="top"),
     "surveys_opt_in": _flag(),
     "week_start_day": Row(check=choice(0, 1), default=0),
     "primary_dashboard": Row(check=whole(), on_create=False),
     "live_events_columns": Row(check=texts()),
     "recording_domains": Row(check=texts(200, drop_nulls=True)),
-    "cookieless_server_hash_mode": Row(check=choice(0, 1, 2), default=0, early=False),
-    "human_friendly_comparison_periods": Row(default=False, early=False),
+    "cookieless_server_hash_mode": Row(check=choice(0, 1, 2), default=0, eras="BD", early=False),
+    "human_friendly_comparison_periods": Row(default=False, eras="BD", early=False),
     "inject_web_apps": _flag(),
     "extra_settings": Row(check=anything),
     "modifiers": Row(check=anything, merge="top", merge_eras="D"),
     "has_completed_onboarding_for": Row(check=anything),
-    "onboarding_tasks": Row(check=anything, early=False),
+    "onboarding_tasks": Row(check=anything, eras="BD", early=False),
     "heatmaps_opt_in": _flag(),
-    "flags_persistence_default": Row(default=False, early=False),
-    "feature_flag_confirmation_enabled": Row(default=False, early=False),
-    "feature_flag_confirmation_message": Row(check=text(), early=False),
+    "flags_persistence_default": Row(default=False, eras="BD", early=False),
+    "feature_flag_confirmation_enabled": Row(default=False, eras="BD", early=False),
+    "feature_flag_confirmation_message": Row(check=text(), eras="BD", early=False),
     "default_evaluation_environments_enabled": Row(default=False, eras="B", early=False),
     "default_evaluation_contexts_enabled": Row(default=False, eras="D"),
     "require_evaluation_contexts": Row(default=False, eras="D"),
-    "default_data_theme": Row(check=whole(), default=1, early=False),
+    "default_data_theme": Row(check=whole(), default=1, eras="BD", early=False),
     "revenue_analytics_config": Row(
         check=config(base_currency=text(3), events=any_list, goals=any_list, filter_test_accounts=boolean),
         default={"base_currency": "USD", "events": [], "filter_test_accounts": False},
         nullable=False,
+        eras="BD",
         early=False,
         merge="config",
         on_create=False,
@@ -303,6 +337,7 @@ ROWS: Final[dict[str, Row]] = {
             "campaign_name_mappings": {},
         },
         nullable=False,
+        eras="BD",
         early=False,
         merge="config",
         on_create=False,
@@ -340,8 +375,8 @@ ROWS: Final[dict[str, Row]] = {
         merge="config",
         on_create=False,
     ),
-    "base_currency": Row(check=text(3), default="USD", nullable=False, early=False),
-    "web_analytics_pre_aggregated_tables_enabled": Row(default=False, early=False),
+    "base_currency": Row(check=text(3), default="USD", nullable=False, eras="BD", early=False),
+    "web_analytics_pre_aggregated_tables_enabled": Row(default=False, eras="BD", early=False),
     "experiment_recalculation_time": Row(check=text(8), eras="B", early=False),
     "receive_org_level_activity_logs": Row(default=False, eras="D"),
     "business_model": Row(check=choice("b2b", "b2c", "other"), eras="D"),

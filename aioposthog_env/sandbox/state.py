@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from aioposthog_env.sandbox.configs import EXPERIMENTS_CONFIG, LOGS_CONFIG
 from aioposthog_env.sandbox.eras import EraRules
 from aioposthog_env.sandbox.fields import ROWS
 
@@ -36,11 +37,12 @@ class SandboxUser:
     levels: dict[str, int]
     two_factor: bool = False
     current: int | None = None
+    live_events_token: str | None = None
 
 
 @attrs.define(eq=False)
 class Token:
-    """A personal API key or OAuth token."""
+    """A personal API key or OAuth token. One without scopes is a key of old, stored before there were scopes."""
 
     value: str
     user: SandboxUser
@@ -78,6 +80,8 @@ class SandboxEnvironment:
     activity: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     generating_demo_data: bool = False
     pending_deletion: bool = False
+    experiments_config: dict[str, Any] = attrs.field(factory=lambda: dict(EXPERIMENTS_CONFIG))
+    logs_config: dict[str, Any] = attrs.field(factory=lambda: dict(LOGS_CONFIG))
 
 
 class State:
@@ -92,13 +96,13 @@ class State:
         self.sessions: dict[str, tuple[str, SandboxUser]] = {}
         self.secrets: set[str] = set()
         self.effects: Counter[tuple[str, int]] = Counter()
-        self._next_id = 1
-        self._clock = _BEGINNING
+        self.next_id = 1
+        self.clock = _BEGINNING
 
     def now(self) -> datetime:
         """A time that moves on with every use, so that nothing happens at the same time."""
-        self._clock += timedelta(milliseconds=37)
-        return self._clock
+        self.clock += timedelta(milliseconds=37)
+        return self.clock
 
     def secret(self, prefix: str, length: int = 43) -> str:
         """A new secret value; all of them are kept, so that a test can look for them where they must not be."""
@@ -120,10 +124,11 @@ class State:
         self, organization: str, *, name: str, project_id: int | None = None, **settings: Any
     ) -> SandboxEnvironment:
         """A new environment, in a project of its own unless one is named."""
-        number = self._next_id
-        self._next_id += 1
+        number = self.next_id
+        self.next_id += 1
         known = {field: row.new() for field, row in ROWS.items() if self.rules.letter in row.eras}
-        has_secret = not self.rules.mints_secret or bool(number % 3)
+        known["primary_dashboard"] = number  # each environment has one dashboard, with its own id
+        has_secret = "rotate_secret_token" in self.rules.endpoints and (not self.rules.mints_secret or bool(number % 3))
         environment = SandboxEnvironment(
             id=number,
             project_id=number if project_id is None else project_id,
@@ -150,14 +155,18 @@ class State:
         self.sessions[session.session_id] = session.csrf_token, user
         return session
 
-    def visible_to(self, user: SandboxUser) -> list[SandboxEnvironment]:
-        """The environments of the person's organizations."""
-        return [one for one in self.environments.values() if one.organization in user.levels]
+    def live_events_token(self, user: SandboxUser) -> str:
+        """A token for the live stream: since 2026 one per person for a day, before that a new one each time."""
+        if self.rules.letter != "D":
+            return self.secret("eyJ", 60)
+        if user.live_events_token is None:
+            user.live_events_token = self.secret("eyJ", 60)
+        return user.live_events_token
 
     def log(self, environment: SandboxEnvironment, user: SandboxUser, activity: str, changes: list[dict[str, Any]]) -> None:
         """Write an entry of the activity log, newest first."""
-        entry = {
-            "id": self.unique_id(),
+        entry: dict[str, Any] = {"id": self.unique_id()} if self.rules.activity_ids else {}
+        entry |= {
             "user": {"first_name": user.first_name, "email": user.email},
             "activity": activity,
             "scope": "Team",
@@ -182,83 +191,3 @@ def moment(at: datetime) -> str:
 def masked(secret: str | None) -> str | None:
     """A secret as the activity log shows it."""
     return None if secret is None else f"{secret[:4]}...{secret[-4:]}"
-
-
-_MODIFIERS: Final = {
-    "bounceRatePageViewMode": "count_pageviews",
-    "dataWarehouseEventsModifiers": None,
-    "debug": None,
-    "inCohortVia": "auto",
-    "materializationMode": "legacy_null_as_null",
-    "optimizeJoinedFilters": False,
-    "personsArgMaxVersion": "auto",
-    "personsOnEventsMode": "person_id_override_properties_joined",
-}
-
-
-def full_payload(state: State, environment: SandboxEnvironment, user: SandboxUser, *, early_project: bool) -> dict[str, Any]:
-    """The full payload, as this caller sees it.
-
-    Args:
-        state: The scene.
-        environment: The environment.
-        user: The caller.
-        early_project: Whether it goes out through the project style of 2025, which shows fewer fields.
-    """
-    level = user.levels[environment.organization]
-    payload: dict[str, Any] = {
-        "id": environment.id,
-        "uuid": environment.uuid,
-        "organization": environment.organization,
-        "api_token": environment.api_token,
-        "created_at": moment(environment.created_at),
-        "updated_at": moment(environment.updated_at),
-        "access_control": False,
-        "ingested_event": False,
-        "default_modifiers": dict(_MODIFIERS),
-        "person_on_events_querying_enabled": True,
-        "effective_membership_level": level,
-        "has_group_types": False,
-        "live_events_token": state.secret("eyJ", 60),
-        "product_intents": environment.product_intents,
-    }
-    if not early_project:
-        payload |= {
-            "project_id": environment.project_id,
-            "secret_api_token": environment.secret_api_token,
-            "secret_api_token_backup": environment.secret_api_token_backup,
-            "user_access_level": "admin" if level >= ADMIN else "member",
-            "group_types": [],
-            "managed_viewsets": {"revenue_analytics": False},
-        }
-    if state.rules.letter == "D":
-        payload |= {
-            "available_setup_task_ids": ["ingest_first_event", "create_first_insight"],
-            "event_retention_months": 84,
-            "events_retention_enforced": False,
-            "product_description": None,
-            "is_pending_deletion": environment.pending_deletion,
-        }
-    shown = {name: value for name, value in environment.settings.items() if not early_project or ROWS[name].early}
-    return payload | shown
-
-
-def summary(environment: SandboxEnvironment, *, early_project: bool) -> dict[str, Any]:
-    """What the list shows."""
-    item = {
-        "id": environment.id,
-        "uuid": environment.uuid,
-        "organization": environment.organization,
-        "project_id": environment.project_id,
-        "api_token": environment.api_token,
-        "name": environment.settings["name"],
-        "completed_snippet_onboarding": environment.settings["completed_snippet_onboarding"],
-        "has_completed_onboarding_for": environment.settings["has_completed_onboarding_for"],
-        "ingested_event": False,
-        "is_demo": environment.settings["is_demo"],
-        "timezone": environment.settings["timezone"],
-        "access_control": False,
-    }
-    if early_project:
-        del item["project_id"]
-    return item

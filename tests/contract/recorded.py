@@ -19,7 +19,9 @@ class Recorded:
         credential: The kind of credential that was used, such as ``star`` for a key with scope ``*``.
         method: The verb.
         path: Path and query.
+        headers_sent: The headers that were sent; credentials stand as ``<key:NAME>``.
         sent: The JSON that was sent; None for none.
+        content: What was sent where it was no JSON.
         status: The status.
         headers: The headers that were kept, in lower case.
         json: The body, where it was JSON.
@@ -30,7 +32,9 @@ class Recorded:
     credential: str
     method: str
     path: str
+    headers_sent: dict[str, str]
     sent: Any
+    content: str | None
     status: int
     headers: dict[str, str]
     json: Any
@@ -73,7 +77,9 @@ def _read(row: dict[str, Any]) -> Recorded:
         credential=row["credential"],
         method=request["method"],
         path=request["path"],
+        headers_sent=request.get("headers") or {},
         sent=request.get("json"),
+        content=request.get("content"),
         status=response["status"],
         headers={name.lower(): value for name, value in response.get("headers", {}).items()},
         json=body,

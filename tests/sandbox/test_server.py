@@ -319,7 +319,7 @@ async def test_the_pages_of_the_activity_log() -> None:
         for number in range(3):
             await call("PATCH", "/api/projects/1/", headers=changing, body={"name": f"n{number}"})
         first = await call("GET", "/api/projects/1/activity/?limit=2", headers=reading)
-        assert first.body["next"].endswith("page=2&limit=2")
+        assert first.body["next"].endswith("limit=2&page=2")
         second = await call("GET", "/api/projects/1/activity/?limit=2&page=2", headers=reading)
         assert (second.body["next"], len(second.body["results"])) == (None, 1)
         for query in ("page=3&limit=2", "page=0", "page=-1", "page=x", "limit=0", "limit=x"):
@@ -333,7 +333,7 @@ async def test_the_list(era: Any) -> None:
         page = (await call("GET", "/api/environments/?limit=5&offset=5", key)).body
         assert (page["count"], len(page["results"])) == (12, 5)
         assert "offset=10" in page["next"]
-        assert "offset=0" in page["previous"]
+        assert page["previous"].endswith("?limit=5")
         assert len(page["results"][0]) == 12
         assert not any("secret" in name for name in page["results"][0])
         for nonsense in ("limit=0", "limit=-1", "limit=x", "offset=x", "limit=5000"):

@@ -39,6 +39,19 @@ ROWS = {
     "is_generating_demo_data": ("GET", "is_generating_demo_data/", None, Repeat.SAFE, 200, ReplyKind.DEMO_DATA),
     "reset_token": ("PATCH", "reset_token/", None, Repeat.NEVER, 200, ReplyKind.ENVIRONMENT),
     "rotate_secret_token": ("PATCH", "rotate_secret_token/", None, Repeat.NEVER, 200, ReplyKind.ENVIRONMENT),
+    "settings_as_of": ("GET", "settings_as_of/", None, Repeat.SAFE, 200, ReplyKind.SETTINGS),
+    "experiments_config": ("GET", "experiments_config/", None, Repeat.SAFE, 200, ReplyKind.CONFIG),
+    "update_experiments_config": ("PATCH", "experiments_config/", None, Repeat.SAFE, 200, ReplyKind.CONFIG),
+    "logs_config": ("GET", "logs_config/", None, Repeat.SAFE, 200, ReplyKind.CONFIG),
+    "update_logs_config": ("PATCH", "logs_config/", None, Repeat.SAFE, 200, ReplyKind.CONFIG),
+    "generate_conversations_public_token": (
+        "POST",
+        "generate_conversations_public_token/",
+        None,
+        Repeat.NEVER,
+        200,
+        ReplyKind.ENVIRONMENT,
+    ),
     "current_key": ("GET", "", None, Repeat.SAFE, 200, ReplyKind.KEY),
 }
 
@@ -71,6 +84,12 @@ def test_who_takes_tokens() -> None:
         "is_generating_demo_data",
         "reset_token",
         "rotate_secret_token",
+        "settings_as_of",
+        "experiments_config",
+        "update_experiments_config",
+        "logs_config",
+        "update_logs_config",
+        "generate_conversations_public_token",
     }
 
 

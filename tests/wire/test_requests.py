@@ -420,7 +420,14 @@ def test_the_endpoints_that_must_not_repeat() -> None:
     from aioposthog_env.api.endpoints import Repeat
 
     never = {row.name for row in endpoints.ENDPOINTS if row.repeat is Repeat.NEVER}
-    assert never == {"create", "reset_token", "rotate_secret_token", "add_product_intent", "complete_product_onboarding"}
+    assert never == {
+        "create",
+        "reset_token",
+        "rotate_secret_token",
+        "add_product_intent",
+        "complete_product_onboarding",
+        "generate_conversations_public_token",
+    }
 
 
 async def test_a_login_whose_cookies_cannot_be_read() -> None:

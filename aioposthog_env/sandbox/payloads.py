@@ -1,0 +1,94 @@
+"""What is answered about an environment, as the caller sees it."""
+
+from typing import Any, Final
+
+from aioposthog_env.sandbox.fields import ROWS
+from aioposthog_env.sandbox.state import ADMIN, SandboxEnvironment, SandboxUser, State, moment
+
+_MODIFIERS: Final = {
+    "bounceRatePageViewMode": "count_pageviews",
+    "dataWarehouseEventsModifiers": None,
+    "debug": None,
+    "inCohortVia": "auto",
+    "materializationMode": "legacy_null_as_null",
+    "optimizeJoinedFilters": False,
+    "personsArgMaxVersion": "auto",
+    "personsOnEventsMode": "person_id_override_properties_joined",
+}
+
+
+def full_payload(state: State, environment: SandboxEnvironment, user: SandboxUser, *, early_project: bool) -> dict[str, Any]:
+    """The full payload, as this caller sees it.
+
+    Args:
+        state: The scene.
+        environment: The environment.
+        user: The caller.
+        early_project: Whether it goes out through the project style of 2025, which shows fewer fields.
+    """
+    level = user.levels[environment.organization]
+    payload: dict[str, Any] = {
+        "id": environment.id,
+        "uuid": environment.uuid,
+        "organization": environment.organization,
+        "api_token": environment.api_token,
+        "created_at": moment(environment.created_at),
+        "updated_at": moment(environment.updated_at),
+        "access_control": False,
+        "ingested_event": False,
+        "default_modifiers": dict(_MODIFIERS),
+        "person_on_events_querying_enabled": True,
+        "effective_membership_level": level,
+        "has_group_types": False,
+        "live_events_token": state.live_events_token(user),
+        "product_intents": _intents(state, environment),
+    }
+    if not early_project:
+        payload["project_id"] = environment.project_id
+    if not early_project and state.rules.letter != "A":
+        payload |= {
+            "secret_api_token": environment.secret_api_token,
+            "secret_api_token_backup": environment.secret_api_token_backup,
+            "user_access_level": "admin" if level >= ADMIN else "member",
+            "group_types": [],
+            "managed_viewsets": {"revenue_analytics": False},
+        }
+    if state.rules.letter == "D":
+        payload |= {
+            "available_setup_task_ids": ["ingest_first_event", "create_first_insight"],
+            "event_retention_months": 84,
+            "events_retention_enforced": False,
+            "product_description": None,
+            "is_pending_deletion": environment.pending_deletion,
+        }
+    if early_project:
+        return payload | {name: value for name, value in environment.settings.items() if ROWS[name].early}
+    return payload | environment.settings
+
+
+def _intents(state: State, environment: SandboxEnvironment) -> list[dict[str, Any]]:
+    if state.rules.letter != "A":
+        return environment.product_intents
+    shown = ("product_type", "created_at", "onboarding_completed_at")
+    return [{name: intent[name] for name in shown} for intent in environment.product_intents]
+
+
+def summary(environment: SandboxEnvironment, *, early_project: bool) -> dict[str, Any]:
+    """What the list shows."""
+    item = {
+        "id": environment.id,
+        "uuid": environment.uuid,
+        "organization": environment.organization,
+        "project_id": environment.project_id,
+        "api_token": environment.api_token,
+        "name": environment.settings["name"],
+        "completed_snippet_onboarding": environment.settings["completed_snippet_onboarding"],
+        "has_completed_onboarding_for": environment.settings["has_completed_onboarding_for"],
+        "ingested_event": False,
+        "is_demo": environment.settings["is_demo"],
+        "timezone": environment.settings["timezone"],
+        "access_control": False,
+    }
+    if early_project:
+        del item["project_id"]
+    return item
