@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from aioposthog_env import AsyncEnvironments, OAuthToken, PersonalAPIKey, RetryPolicy, Sandbox, SessionCookie
+from aioposthog_env.sandbox import SandboxUser
 
 # Before 3.14 a plugin that asks a synchronous test for its loop makes one that nobody closes, unless one was set.
 asyncio.set_event_loop(None)
@@ -21,7 +22,8 @@ Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncEnvironments
 @asynccontextmanager
 async def connect(sandbox: Sandbox, *scopes: str, **options: Any) -> AsyncGenerator[AsyncEnvironments, None]:
     """A client with a personal API key."""
-    options.setdefault("auth", PersonalAPIKey(sandbox.key(*scopes)))
+    user = options.pop("user", None)
+    options.setdefault("auth", PersonalAPIKey(sandbox.key(*scopes, user=user)))
     options.setdefault("retry", QUICK)
     async with AsyncEnvironments(sandbox.url, **options) as environments:
         yield environments
@@ -29,14 +31,14 @@ async def connect(sandbox: Sandbox, *scopes: str, **options: Any) -> AsyncGenera
 
 @asynccontextmanager
 async def logged_in(sandbox: Sandbox, **options: Any) -> AsyncGenerator[AsyncEnvironments, None]:
-    """A client with the session of the organization's owner."""
-    async with connect(sandbox, auth=session_of(sandbox), **options) as environments:
+    """A client with the session of the organization's owner, or of another ``user``."""
+    async with connect(sandbox, auth=session_of(sandbox, options.pop("user", None)), **options) as environments:
         yield environments
 
 
-def session_of(sandbox: Sandbox) -> SessionCookie:
-    """A session of the organization's owner."""
-    session = sandbox.session()
+def session_of(sandbox: Sandbox, user: SandboxUser | None = None) -> SessionCookie:
+    """A session of the organization's owner, or of somebody else."""
+    session = sandbox.session(user)
     return SessionCookie(session.session_id, session.csrf_token)
 
 

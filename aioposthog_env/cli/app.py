@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -13,7 +14,7 @@ from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, RateLimitWaitTooLong
 from aioposthog_env.version import __version__
 
-Era: TypeAlias = Literal["2025-11", "current"]
+Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
 
 CONNECTION = Group("Connection", sort_key=1)
 
@@ -140,6 +141,42 @@ def set_(
     from aioposthog_env.cli import commands
 
     return _run(commands.set_settings(connection, what, concurrency=concurrency))
+
+
+@app.command
+def sandbox(
+    *,
+    environments: int = 25,
+    era: Era = "current",
+    port: int = 8010,
+    load: Path | None = None,
+    save: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Serve an embedded PostHog on this machine until Ctrl-C, for any client in any language.
+
+    It prints keys, a session, a login and a curl line to try.
+
+    Parameters
+    ----------
+    environments
+        How many environments it has.
+    era
+        Which generation of PostHog is played.
+    port
+        The port; 0 takes a free one.
+    load
+        A JSON file with a scene that was saved; --environments and --era are those of the scene then.
+    save
+        Where to save the scene at the end. The file holds its made-up secrets.
+    json
+        Print JSON.
+    """
+    from aioposthog_env.cli import sandbox as room
+
+    if environments < 0 or not 0 <= port < 65_536:
+        raise ConfigurationError("--environments and --port take whole numbers from 0, ports below 65536.")
+    return _run(room.serve(environments, era=era, port=port, load=load, save=save, json=json))
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

@@ -27,6 +27,10 @@ class Output:
         """Print a value as JSON."""
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
+    def flush(self) -> None:
+        """Let what was printed be seen now, also through a pipe."""
+        sys.stdout.flush()
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
         """Print a table; plain tab-separated lines where stdout is no terminal."""
         if not self._data.is_terminal:

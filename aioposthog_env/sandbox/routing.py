@@ -49,6 +49,8 @@ class Route:
         if self.style == "login":
             return "POST, OPTIONS"
         verbs = set(self.rows)
+        if self.style == "key":
+            verbs |= {"PUT", "PATCH", "DELETE"}  # of the person's own browser session
         if UPDATE in self.rows.values():
             verbs.add("PUT")
         if "GET" in verbs:

@@ -1,20 +1,22 @@
 """The command line as a person uses it, in a process of its own where that matters."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+import urllib.request
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aioposthog_env.cli.app import run
 from aioposthog_env.sandbox import Sandbox
+from aioposthog_env.sandbox.pytest_plugin import sandbox_in_a_thread
 
 CLI = [sys.executable, "-m", "aioposthog_env"]
 
@@ -22,22 +24,8 @@ CLI = [sys.executable, "-m", "aioposthog_env"]
 @contextmanager
 def serving(*args: Any, **options: Any) -> Generator[Sandbox, None, None]:
     """A sandbox in a loop of another thread."""
-    sandbox = Sandbox(*args, **options)
-    running, stop = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with sandbox:
-            running.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert running.wait(10)
+    with sandbox_in_a_thread(Sandbox(*args, **options)) as sandbox:
         yield sandbox
-    finally:
-        stop.set()
-        thread.join(10)
 
 
 @pytest.fixture
@@ -224,3 +212,56 @@ def test_an_interrupt_in_the_middle_of_a_run_is_exit_code_130() -> None:
         assert "Interrupted." in words
         assert "Traceback" not in words
         assert len(sandbox.calls) < 100
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[Callable[..., tuple[subprocess.Popen[str], dict[str, str]]], None, None]:
+    """Starts `aioposthog-env sandbox` and reads what it prints first."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
+        child = subprocess.Popen(
+            [*CLI, "sandbox", "--port", "0", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(child)
+        assert child.stdout is not None
+        rows = dict(child.stdout.readline().rstrip("\n").split("\t") for _ in range(8))
+        return child, rows
+
+    yield start
+    for child in started:
+        child.kill()
+        child.communicate()
+
+
+def get(rows: dict[str, str], path: str) -> Any:
+    request = urllib.request.Request(rows["url"] + path, headers={"Authorization": f"Bearer {rows['key']}"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
+
+
+def test_the_sandbox_as_a_server_whose_scene_is_saved_and_loaded(server: Any, tmp_path: Path) -> None:
+    scene = str(tmp_path / "scene.json")
+    child, rows = server("--environments", "7", "--era", "2025-11", "--save", scene)
+    assert rows["try"] == f'curl -H "Authorization: Bearer {rows["key"]}" {rows["url"]}/api/environments/'
+    assert get(rows, "/api/environments/")["count"] == 7
+    name = get(rows, "/api/projects/3/environments/3/")["name"]
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=10)
+    assert child.returncode == 130
+    _, again = server("--load", scene)
+    assert get(again, "/api/projects/3/environments/3/")["name"] == name
+    assert get(again | {"key": rows["key"]}, "/api/environments/")["count"] == 7
+
+
+def test_a_sandbox_that_cannot_be_served(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    assert run(["sandbox", "--load", str(broken)]) == 2
+    assert run(["sandbox", "--load", str(tmp_path / "missing.json")]) == 2
+    assert run(["sandbox", "--port", "99999"]) == 2
+    with serving(1) as sandbox:
+        assert run(["sandbox", "--port", sandbox.url.rpartition(":")[2]]) == 2
+    shown = capfd.readouterr().err
+    assert "cannot be read" in shown
+    assert "cannot be used" in shown

@@ -22,9 +22,6 @@ LEFT_OUT: Final = (
 )
 """Paths that the sandbox does not serve, with the reason."""
 
-EXPLAINED: Final[dict[str, str]] = {}
-"""Cases that differ, with the reason."""
-
 _PEOPLE = {"session": "owner", "session_member": "member", "session_nocsrf": "owner"}
 
 
@@ -60,8 +57,8 @@ class Scene:
 
     def _request(self, case: Recorded) -> tuple[dict[str, str], str, Any]:
         fill = re.compile(r"<key:(\w+)>")
-        filled = json.loads(fill.sub(lambda match: self.keys.get(match[1], "phx_unknown"), json.dumps([case.headers_sent, case.path, case.sent])))
-        headers, path, sent = filled
+        recorded = json.dumps([case.headers_sent, case.path, case.sent])
+        headers, path, sent = json.loads(fill.sub(lambda match: self.keys.get(match[1], "phx_unknown"), recorded))
         sent = case.content.encode() if case.content is not None else sent
         if case.credential in _PEOPLE:
             user = self.sandbox.user if _PEOPLE[case.credential] == "owner" else self.sandbox.member
@@ -143,6 +140,14 @@ async def recorded_scene(*, throttled: bool = False) -> AsyncGenerator[Scene, No
             "member_star": sandbox.key("*", user=sandbox.member),
             "other_star": sandbox.key("*", user=outsider),
         }
+        for changes in ({"name": "Renamed"}, {"session_replay_config": {"record_canvas": True}}, {"name": "Project 03"}):
+            session = sandbox.session()
+            headers = {
+                "Cookie": f"sessionid={session.session_id}; posthog_csrftoken={session.csrf_token}",
+                "X-CSRFToken": session.csrf_token,
+            }
+            async with http.patch(f"{sandbox.url}/api/environments/3/", headers=headers, json=changes) as answer:
+                assert answer.status == 200
         snapshot = sandbox.snapshot()
         for environment in snapshot["environments"]:
             if environment["id"] > 25:

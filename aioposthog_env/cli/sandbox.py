@@ -1,0 +1,49 @@
+"""The embedded PostHog as a server of its own."""
+
+import asyncio
+from pathlib import Path
+
+from aioposthog_env.cli import DONE
+from aioposthog_env.cli.output import Output
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.sandbox import Sandbox
+from aioposthog_env.sandbox.eras import EraName
+
+
+async def serve(number: int, *, era: EraName, port: int, load: Path | None, save: Path | None, json: bool) -> int:
+    """Serve until interrupted, and save the scene then."""
+    output = Output(json=json)
+    try:
+        sandbox = Sandbox(number, era=era, port=port) if load is None else Sandbox.load(load, port=port)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The scene cannot be read: {error}") from None
+    try:
+        await sandbox.__aenter__()
+    except OSError as error:
+        raise ConfigurationError(f"Port {port} cannot be used: {error.strerror}.") from None
+    try:
+        everything, reading = sandbox.key(), sandbox.key("project:read")
+        session = sandbox.session()
+        command = f'curl -H "Authorization: Bearer {everything}" {sandbox.url}/api/environments/'
+        rows = {
+            "url": sandbox.url,
+            "key": everything,
+            "key_project_read": reading,
+            "sessionid": session.session_id,
+            "posthog_csrftoken": session.csrf_token,
+            "email": sandbox.user.email,
+            "password": sandbox.user.password,
+            "try": command,
+        }
+        if json:
+            output.data(rows)
+        else:
+            output.table(("what", "value"), list(rows.items()))
+        output.flush()
+        output.say(f"{len(sandbox.environment_ids)} environments; Ctrl-C ends it.")
+        await asyncio.Event().wait()
+    finally:
+        if save is not None:
+            sandbox.save(save)
+        await sandbox.__aexit__(None, None, None)
+    return DONE
