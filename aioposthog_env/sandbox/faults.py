@@ -61,6 +61,9 @@ _THROTTLED: Final = (
     b'{"type":"throttled_error","code":"throttled","detail":"Request was throttled. Expected available in 1 second.",'
     b'"attr":null}'
 )
+_NO_DATABASE: Final = (
+    b'{"type":"server_error","code":"database_unavailable","detail":"The database is unavailable.","attr":null}'
+)
 _AS_HTML: Final = {"Content-Type": "text/html"}
 
 FAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -82,6 +85,7 @@ FAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "bad_utf8": {"status": 200, "body": b'{"id": 1, "name": "\xff\xfe"}'},
     "throttle": {"effect": False, "status": 429, "body": _THROTTLED, "headers": {"Retry-After": "1"}},
     "throttle_without_wait": {"effect": False, "status": 429, "body": _THROTTLED},
+    "database_unavailable": {"effect": False, "status": 503, "body": _NO_DATABASE, "headers": {"Retry-After": "1"}},
     "close_idle": {"wire": "close idle"},
     "redirect_same_origin": {"effect": False, "status": 307, "body": b""},
     "redirect_other_origin": {"effect": False, "status": 307, "body": b"", "headers": {"Location": "http://127.0.0.1:9/"}},

@@ -71,6 +71,13 @@ def whole(least: int | None = None, most: int | None = None) -> Check:
     return check
 
 
+def primary_key(attr: str, value: Any) -> int:
+    """The id of something else."""
+    if isinstance(value, bool) or not str(value).isdigit():
+        raise invalid(f"Incorrect type. Expected pk value, received {type(value).__name__}.", attr, "incorrect_type")
+    return int(value)
+
+
 def sample_rate(attr: str, value: Any) -> str:
     """A decimal from 0 to 1 with two places, kept as a text."""
     try:
@@ -239,7 +246,7 @@ class Row:
 
     def new(self) -> Any:
         """The default, not shared with any other environment."""
-        return copy.deepcopy(self.default) if isinstance(self.default, list | dict) else self.default
+        return copy.deepcopy(self.default) if type(self.default) in {list, dict} else self.default
 
 
 def _flag(default: bool | None = None, **facts: Any) -> Row:
@@ -294,7 +301,7 @@ ROWS: Final[dict[str, Row]] = {
     "survey_config": Row(check=anything, eras="BD", early=False, merge="top"),
     "surveys_opt_in": _flag(),
     "week_start_day": Row(check=choice(0, 1), default=0),
-    "primary_dashboard": Row(check=whole(), on_create=False),
+    "primary_dashboard": Row(check=primary_key, on_create=False),
     "live_events_columns": Row(check=texts()),
     "recording_domains": Row(check=texts(200, drop_nulls=True)),
     "cookieless_server_hash_mode": Row(check=choice(0, 1, 2), default=0, eras="BD", early=False),

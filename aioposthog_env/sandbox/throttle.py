@@ -20,24 +20,15 @@ class Throttle:
 
 
 class ThrottleLogs:
-    """The logs of all keys."""
+    """The logs of all keys.
+
+    Both logs are asked even if the first refuses, and a log that refuses does not record: a request that the minute refuses is
+    still charged to the hour.
+    """
 
     def __init__(self, throttle: Throttle) -> None:
         self._limits = (throttle.minute, throttle.hour)
         self._logs: dict[tuple[str, int], deque[float]] = {}
-
-    def ask(self, key: str, now: float) -> float | None:
-        """Let a request through, or say how long to wait.
-
-        Both logs are asked even if the first refuses: a request that the minute refuses is still charged to the hour. A
-        log that refuses does not record.
-
-        Returns:
-            None where it is let through, else the seconds until it would be.
-        """
-        waits = self.look(key, now)
-        self.record(key, now, waits)
-        return max((wait for wait in waits if wait is not None), default=None)
 
     def look(self, key: str, now: float) -> list[float | None]:
         """What each log says: None for yes, else the seconds to wait."""

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from aioposthog_env.cli.app import run
+from aioposthog_env.pytest_plugin import sandbox_in_a_thread
 from aioposthog_env.sandbox import Sandbox
-from aioposthog_env.sandbox.pytest_plugin import sandbox_in_a_thread
 
 CLI = [sys.executable, "-m", "aioposthog_env"]
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -45,6 +47,7 @@ SEEN: dict[str, tuple[int | type[Exception], int]] = {
     "bad_utf8": (OutcomeUnknownError, 1),
     "throttle": (ThrottledError, 0),
     "throttle_without_wait": (ThrottledError, 0),
+    "database_unavailable": (ThrottledError, 0),
     "close_idle": (200, 1),
     "redirect_same_origin": (200, 1),
     "redirect_other_origin": (PostHogEnvError, 0),
@@ -75,7 +78,7 @@ async def test_what_the_client_sees_and_what_the_server_counted(era: Any, name: 
 @pytest.mark.parametrize("name", sorted(set(FAULTS) - {"redirect_other_origin"}))
 async def test_a_call_that_may_be_repeated_survives_every_fault(name: str) -> None:
     short = {"after": 0.05} if name == "stall" else {}
-    headers = {"headers": {"Retry-After": "0"}} if name == "throttle" else {}
+    headers = {"headers": {"Retry-After": "0"}} if name in {"throttle", "database_unavailable"} else {}
     async with Sandbox(1) as sandbox, connect(sandbox, routes="project", enforce_scopes=False) as environments:
         sandbox.fault(name, "update", **short, **headers)
         if name in {"html", "bad_json", "bad_utf8"}:
@@ -203,3 +206,10 @@ async def test_the_client_never_deletes_a_project_by_accident() -> None:
             await environments.delete(2)
             assert sandbox.environment_ids == [1, 3, 4]
             assert {call.path for call in sandbox.calls if call.verb == "DELETE"} == {"/api/environments/2/"}
+
+
+def test_the_faults_of_the_docs_are_those_of_the_code() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (yes|no) \|", docs, re.M)
+    stated = {name: effect == "yes" for names, effect in rows for name in re.findall(r"`(\w+)`", names)}
+    assert stated == {name: fault.get("effect", True) for name, fault in FAULTS.items()}

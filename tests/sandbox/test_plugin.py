@@ -17,7 +17,7 @@ ASYNCIO: Final = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop
 
 def example() -> str:
     """The example in the docs."""
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
     (found,) = [block for block in blocks if "posthog_sandbox" in block]
     return found
 
@@ -31,7 +31,8 @@ def suite(tmp_path: Path, text: str, *arguments: str, **variables: str) -> subpr
 
 
 def test_the_example_of_the_docs_with_pytest_asyncio(tmp_path: Path) -> None:
-    done = suite(tmp_path, example(), *ASYNCIO, "--strict-markers", "-W", "error")
+    plugins = ("-p", "pytest_asyncio.plugin", "-p", "aioposthog_env.pytest_plugin")
+    done = suite(tmp_path, example(), *plugins, *ASYNCIO, "--strict-markers", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
 
@@ -39,7 +40,7 @@ def test_the_example_of_the_docs_with_pytest_asyncio(tmp_path: Path) -> None:
 def test_the_example_of_the_docs_with_anyio_alone(tmp_path: Path) -> None:
     text = example().replace("import pytest\n", "import pytest\n\npytestmark = pytest.mark.anyio\n", 1)
     text += '\n\n@pytest.fixture\ndef anyio_backend():\n    return "asyncio"\n'
-    plugins = ("-p", "anyio.pytest_plugin", "-p", "aioposthog_env.sandbox.pytest_plugin")
+    plugins = ("-p", "anyio.pytest_plugin", "-p", "aioposthog_env.pytest_plugin")
     done = suite(tmp_path, text, *plugins, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout

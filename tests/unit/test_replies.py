@@ -8,6 +8,7 @@ import pytest
 from aioposthog_env import errors
 from aioposthog_env.api import calls, endpoints
 from aioposthog_env.api.replies import absorbed, decode_success, envelope_of, error_of
+from aioposthog_env.models.settings import TeamSettings
 
 HOST = "https://us.posthog.com"
 
@@ -149,6 +150,8 @@ def test_which_errors_mean_that_a_lost_delete_did_its_work(endpoint: Any, status
         (endpoints.DELETE, b"", None),
         (endpoints.IS_GENERATING_DEMO_DATA, b'{"is_generating_demo_data": true}', True),
         (endpoints.EVENT_INGESTION_RESTRICTIONS, b"[]", []),
+        (endpoints.LOGS_CONFIG, b'{"a": 1}', {"a": 1}),
+        (endpoints.SETTINGS_AS_OF, b'{"timezone": "UTC"}', TeamSettings(timezone="UTC")),
     ],
 )
 def test_what_small_answers_hold(endpoint: Any, sent: bytes, value: Any) -> None:
@@ -160,3 +163,8 @@ def test_what_small_answers_hold(endpoint: Any, sent: bytes, value: Any) -> None
 def test_a_product_type_that_crashes_older_servers_is_refused(make: Any, product_type: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="1 to 255 characters"):
         make(product_type)
+
+
+def test_a_config_that_is_no_object() -> None:
+    with pytest.raises(errors.DecodeError, match="expected an object, got a list"):
+        decode_success(endpoints.LOGS_CONFIG, b"[]")

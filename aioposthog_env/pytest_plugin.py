@@ -7,6 +7,8 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +17,9 @@ if TYPE_CHECKING:
     from aioposthog_env.environments import AsyncEnvironments
     from aioposthog_env.sandbox import Sandbox
 
-try:
-    from pytest_asyncio import fixture as async_fixture
-except ImportError:  # anyio runs asynchronous fixtures without a word of their own
-    async_fixture = pytest.fixture
+_async_fixture: Any = pytest.fixture  # anyio runs asynchronous fixtures without a word of their own
+if find_spec("pytest_asyncio") is not None:
+    _async_fixture = import_module("pytest_asyncio").fixture
 
 _LONGEST_START = 30.0
 
@@ -80,7 +81,7 @@ def posthog_sandbox(request: pytest.FixtureRequest) -> Generator["Sandbox", None
         yield sandbox
 
 
-@async_fixture
+@_async_fixture  # type: ignore[untyped-decorator]
 async def environments(posthog_sandbox: "Sandbox") -> AsyncGenerator["AsyncEnvironments", None]:
     """A client of the test's sandbox with a key that may do everything. Waits between repeats are short."""
     from aioposthog_env import AsyncEnvironments, PersonalAPIKey, RetryPolicy
