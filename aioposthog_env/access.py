@@ -1,7 +1,7 @@
 """What a credential may do, found out without a write."""
 
 from collections.abc import Collection, Sequence
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -9,8 +9,11 @@ from aioposthog_env.api.endpoints import CURRENT_KEY, ENDPOINTS, UPDATE, Endpoin
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.scopes import SESSION_KIND, Grant, missing, needed_for_update, refusal
 from aioposthog_env.errors import PostHogEnvError
-from aioposthog_env.models.environment import EnvironmentRef
+from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
+
+_ADMIN: Final = 8
+"""``effective_membership_level`` of an admin; 1 is a member, 15 an owner (contract 3.1)."""
 
 Verdict: TypeAlias = Literal["allowed", "refused", "unknown"]
 
@@ -81,6 +84,14 @@ class AccessReport:
             if access.endpoint == endpoint:
                 return access
         raise KeyError(endpoint)
+
+
+def is_admin(environment: Environment) -> bool | None:
+    """Whether the credential's owner is an admin there; None where the server does not say."""
+    if isinstance(environment.user_access_level, str):
+        return environment.user_access_level == "admin"
+    level = environment.effective_membership_level
+    return level >= _ADMIN if isinstance(level, int) else None
 
 
 def report(grant: Grant, era: Era, needs: Collection[str], environments: Sequence[EnvironmentAccess]) -> AccessReport:

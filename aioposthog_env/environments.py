@@ -32,9 +32,6 @@ from aioposthog_env.transport import TLS, Timeout
 
 T = TypeVar("T")
 
-_ADMIN = 8
-"""``effective_membership_level`` of an admin; 1 is a member, 15 an owner (contract 3.1)."""
-
 
 class AsyncEnvironments:
     """PostHog's Environments API for async code. Enter it with ``async with``.
@@ -374,7 +371,7 @@ class AsyncEnvironments:
         reading = self.with_options(enforce_scopes=False)
         async with reading.each(of).retrieve() as outcomes:
             async for outcome in outcomes:
-                admin = None if outcome.value is None else _is_admin(outcome.value)
+                admin = None if outcome.value is None else access.is_admin(outcome.value)
                 read.append(EnvironmentAccess(outcome.ref, outcome.value is not None, admin, outcome.error))
         return access.report(await self._session.grant(), self.era, needs, read)
 
@@ -418,10 +415,3 @@ def _organization(organization_id: str | None) -> str | None:
     if organization_id is not None and not all(part.isalnum() and part.isascii() for part in organization_id.split("-")):
         raise ConfigurationError(f"{organization_id!r} is not the id of an organization, which is a UUID.")
     return organization_id
-
-
-def _is_admin(environment: Environment) -> bool | None:
-    if isinstance(environment.user_access_level, str):
-        return environment.user_access_level == "admin"
-    level = environment.effective_membership_level
-    return level >= _ADMIN if isinstance(level, int) else None

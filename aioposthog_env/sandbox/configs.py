@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from aioposthog_env.sandbox.checks import Check, anything, boolean, choice, config, whole
 from aioposthog_env.sandbox.errors import invalid
-from aioposthog_env.sandbox.fields import Check, anything, boolean, choice, config, whole
 from aioposthog_env.sandbox.json import is_list
 
 

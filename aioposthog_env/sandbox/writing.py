@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aioposthog_env.sandbox.asked import Asked
+from aioposthog_env.sandbox.checks import Check, boolean
 from aioposthog_env.sandbox.configs import check_experiments_config, check_logs_config
 from aioposthog_env.sandbox.errors import Problem, denied, invalid
-from aioposthog_env.sandbox.fields import MEMBER_SAFE, ROWS, Check, boolean
+from aioposthog_env.sandbox.fields import MEMBER_SAFE, ROWS
 from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import ADMIN
 
