@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-Verb: TypeAlias = Literal["GET", "POST", "PATCH", "DELETE"]
+Verb: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class Repeat(enum.Enum):

@@ -2,7 +2,17 @@
 
 from aioposthog_env.sandbox.faults import FAULTS, Fault
 from aioposthog_env.sandbox.sandbox import Sandbox, SandboxCall
-from aioposthog_env.sandbox.state import SandboxEnvironment, SandboxSession, SandboxUser
+from aioposthog_env.sandbox.state import Plan, SandboxEnvironment, SandboxSession, SandboxUser
 from aioposthog_env.sandbox.throttle import Throttle
 
-__all__ = ["FAULTS", "Fault", "Sandbox", "SandboxCall", "SandboxEnvironment", "SandboxSession", "SandboxUser", "Throttle"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "Plan",
+    "Sandbox",
+    "SandboxCall",
+    "SandboxEnvironment",
+    "SandboxSession",
+    "SandboxUser",
+    "Throttle",
+]

@@ -11,7 +11,7 @@ from aioposthog_env.sandbox.errors import crash, denied, not_found, unauthentica
 from aioposthog_env.sandbox.fields import ROWS
 from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.routing import Route
-from aioposthog_env.sandbox.state import SandboxEnvironment, SandboxUser, State, Token
+from aioposthog_env.sandbox.state import ADMIN, SandboxEnvironment, SandboxUser, State, Token
 
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -53,6 +53,8 @@ def authenticate(
     value, where = _key_in(headers, query, body)
     if value is not None:
         token = state.tokens.get(value)
+        if token is not None and token.expired:
+            raise unauthenticated("Access token has expired.", challenge)
         if token is None or token.revoked:
             if value.startswith("pha_"):
                 raise unauthenticated("Invalid access token.", challenge)
@@ -64,6 +66,8 @@ def authenticate(
     if session is None:
         raise unauthenticated("Authentication credentials were not provided.", challenge, "not_authenticated")
     csrf_token, user = session
+    if user.two_factor_due is not None:
+        raise denied(f"2FA {user.two_factor_due} required", code=f"two_factor_{user.two_factor_due}_required")
     if verb in _UNSAFE:
         if "posthog_csrftoken" not in jar or "X-CSRFToken" not in headers:
             raise denied("CSRF Failed: CSRF token missing.")
@@ -157,6 +161,11 @@ def check_visible(state: State, caller: Caller, environment: SandboxEnvironment 
     """
     if environment is None or environment.organization not in caller.organizations(state):
         raise not_found()
+    if environment.id in caller.user.no_access:
+        raise denied("You don't have access to the project.")
+    level = caller.user.levels[environment.organization]
+    if state.keys_for_admins_only and caller.token is not None and level < ADMIN:
+        raise denied("Your organization does not allow personal API keys. Contact an admin.")
     return environment
 
 

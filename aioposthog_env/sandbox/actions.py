@@ -11,6 +11,7 @@ from aioposthog_env.sandbox import intents, tokens, writing
 from aioposthog_env.sandbox.asked import Action, Asked
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid, not_found
 from aioposthog_env.sandbox.fields import ROWS
+from aioposthog_env.sandbox.more_actions import MORE_ACTIONS
 from aioposthog_env.sandbox.payloads import full_payload, summary
 from aioposthog_env.sandbox.state import ADMIN
 
@@ -60,6 +61,7 @@ def create(asked: Asked) -> dict[str, Any]:
             if "name" in values:
                 raise Problem(409, "server_error", "conflict", "A project with this name already exists.", "name")
             name = next(f"{name} {number}" for number in range(2, 10**6) if f"{name} {number}".lower() not in taken)
+    _check_quota(asked, organization, demo=bool(values.get("is_demo")))
     environment = state.add_environment(
         organization,
         project_id=asked.project_id if asked.style == "nested" else None,
@@ -69,6 +71,18 @@ def create(asked: Asked) -> dict[str, Any]:
     state.effects["create", environment.id] += 1
     state.log(environment, asked.user, "created", [])
     return full_payload(state, environment, asked.user, early_project=asked.early_project)
+
+
+def _check_quota(asked: Asked, organization: str, *, demo: bool) -> None:
+    """One demo per organization; the others as the plan has it."""
+    plan, everything = asked.state.plan, asked.state.environments.values()
+    mine = [one for one in everything if one.organization == organization and one.settings["is_demo"] is demo]
+    most = 1 if demo else plan.projects
+    if asked.style == "nested" and not demo:
+        mine = [one for one in mine if one.project_id == asked.project_id]
+        most = plan.environments_per_project
+    if most is not None and len(mine) >= most:
+        raise denied("You have reached the maximum limit of allowed environments for your current plan.")
 
 
 def _may_create(asked: Asked, organization: str) -> None:
@@ -171,4 +185,5 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "logs_config": writing.logs_config,
     "update_logs_config": writing.update_logs_config,
     "generate_conversations_public_token": tokens.generate_conversations_public_token,
+    **MORE_ACTIONS,
 }

@@ -64,3 +64,15 @@ check_logs_config: Final = config(
     logs_session_id_attribute_keys=_keys(1),
     logs_pattern_message_keys=_keys(0),
 )
+
+TRACING_CONFIG: Final[dict[str, Any]] = {
+    "tracing_distinct_id_attribute_keys": ["posthogDistinctId"],
+    "tracing_session_id_attribute_keys": ["sessionId"],
+    "retention_days": 14,
+    "retention_last_updated": None,
+}
+check_tracing_config: Final = config(
+    tracing_distinct_id_attribute_keys=_keys(1),
+    tracing_session_id_attribute_keys=_keys(1),
+    retention_days=whole(1),
+)

@@ -5,6 +5,14 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from aioposthog_env.api.endpoints import ENDPOINTS
+from aioposthog_env.sandbox.more_endpoints import (
+    ACCESS,
+    CHANGE_ORGANIZATION,
+    CONFIGS,
+    EVALUATION_CONTEXTS,
+    EVALUATION_TAGS,
+    names,
+)
 
 EraName: TypeAlias = Literal["2024-10", "2025-11", "current"]
 Nested: TypeAlias = Literal["served", "broken", "refused"]
@@ -87,7 +95,7 @@ class EraRules:
 ERAS: Final[dict[str, EraRules]] = {
     "2024-10": EraRules(
         letter="A",
-        endpoints=_ALL - _NOT_IN_2024 - _SINCE_2026,
+        endpoints=_ALL - _NOT_IN_2024 - _SINCE_2026 | {CHANGE_ORGANIZATION.name},
         unscoped=_SINCE_2025,
         nested="broken",
         alias=False,
@@ -112,7 +120,7 @@ ERAS: Final[dict[str, EraRules]] = {
     ),
     "2025-11": EraRules(
         letter="B",
-        endpoints=_ALL - _SINCE_2026,
+        endpoints=_ALL - _SINCE_2026 | names(EVALUATION_TAGS, ACCESS, (CHANGE_ORGANIZATION,)),
         nested="served",
         alias=False,
         no_scope="This action does not support Personal API Key access",
@@ -135,7 +143,7 @@ ERAS: Final[dict[str, EraRules]] = {
     ),
     "current": EraRules(
         letter="D",
-        endpoints=_ALL,
+        endpoints=_ALL | names(EVALUATION_CONTEXTS, CONFIGS, ACCESS, (CHANGE_ORGANIZATION,)),
         nested="refused",
         alias=True,
         no_scope="This action does not support personal API key access",

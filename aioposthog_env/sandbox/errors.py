@@ -46,6 +46,6 @@ def unauthenticated(detail: str, challenge: str | None, code: str = "authenticat
     return Problem(401, "authentication_error", code, detail, headers=headers)
 
 
-def crash() -> Problem:
+def crash(detail: str = "A server error occurred.") -> Problem:
     """An uncaught exception of the server."""
-    return Problem(500, "server_error", "error", "A server error occurred.")
+    return Problem(500, "server_error", "error", detail)

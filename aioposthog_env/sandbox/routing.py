@@ -7,6 +7,7 @@ import attrs
 
 from aioposthog_env.api.endpoints import CURRENT_KEY, ENDPOINTS, UPDATE, Endpoint, Target
 from aioposthog_env.sandbox.eras import EraRules
+from aioposthog_env.sandbox.more_endpoints import CHANGE_ORGANIZATION, MORE_ENDPOINTS
 
 _PATHS: Final = (
     ("nested", re.compile(r"/api/projects/(?P<project>[^/]+)/environments(?:/(?P<id>[^/]+)(?P<rest>/.*)?)?")),
@@ -15,7 +16,7 @@ _PATHS: Final = (
     ("project", re.compile(r"/api/projects(?:/(?P<id>[^/]+)(?P<rest>/.*)?)?")),
 )
 _BY_PATH: Final[dict[tuple[Target, str], dict[str, Endpoint]]] = {}
-for _row in ENDPOINTS:
+for _row in (*ENDPOINTS, *MORE_ENDPOINTS):
     _BY_PATH.setdefault((_row.target, _row.suffix), {})[_row.verb] = _row
 
 
@@ -75,6 +76,8 @@ def route(verb: str, path: str, rules: EraRules) -> Route:
         target = Target.COLLECTION if found["id"] is None else Target.ENVIRONMENT
         rows = _BY_PATH.get((target, f"{suffix}/" if suffix else ""), {})
         rows = {method: row for method, row in rows.items() if row.name in rules.endpoints}
+        if style != "project":
+            rows = {method: row for method, row in rows.items() if row is not CHANGE_ORGANIZATION}
         if not rows:
             break
         # PUT is a PATCH that most servers refuse; the client never sends it.

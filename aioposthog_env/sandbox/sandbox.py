@@ -18,7 +18,7 @@ from aioposthog_env.sandbox.eras import ERAS, EraName
 from aioposthog_env.sandbox.faults import Fault, FaultPlan, named_fault
 from aioposthog_env.sandbox.routing import route
 from aioposthog_env.sandbox.server import Answer, Request, Server
-from aioposthog_env.sandbox.state import ADMIN, MEMBER, OWNER, SandboxEnvironment, SandboxSession, SandboxUser, State
+from aioposthog_env.sandbox.state import ADMIN, MEMBER, OWNER, Plan, SandboxEnvironment, SandboxSession, SandboxUser, State
 from aioposthog_env.sandbox.throttle import Throttle
 from aioposthog_env.sandbox.wire import send
 
@@ -66,6 +66,8 @@ class Sandbox:
         latency: Seconds before each answer.
         port: The port; 0 takes a free one.
         unstable_order: Whether each list comes in another order, as PostHog's may.
+        plan: What the organizations have paid for.
+        keys_for_admins_only: Whether the organizations let only admins use keys.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Sandbox:
         latency: float = 0.0,
         port: int = 0,
         unstable_order: bool = False,
+        plan: Plan | None = None,
+        keys_for_admins_only: bool = False,
     ) -> None:
         self.latency = latency
         self._port = port
@@ -87,6 +91,8 @@ class Sandbox:
         self._faults = FaultPlan(random.Random(seed))  # noqa: S311
         limit = throttle if isinstance(throttle, Throttle) else Throttle() if throttle else None
         self._server = Server(State(ERAS[era], self._rng), limit, unstable_order=unstable_order)
+        self._state.plan = plan or Plan()
+        self._state.keys_for_admins_only = keys_for_admins_only
         self._calls: list[SandboxCall] = []
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
@@ -167,9 +173,10 @@ class Sandbox:
         """A new login of the organization's owner, or of somebody else."""
         return self._state.add_session(user or self.user)
 
-    def revoke(self, token: str) -> None:
-        """Make a key or token unknown from now on."""
+    def revoke(self, token: str, *, expired: bool = False) -> None:
+        """Make a key or token unknown from now on, or expired."""
         self._state.tokens[token].revoked = True
+        self._state.tokens[token].expired = expired
 
     def add_user(
         self, name: str, *, admin: bool = False, organization: str | None = None, two_factor: bool = False
@@ -233,7 +240,9 @@ class Sandbox:
         Raises:
             ValueError: It is no snapshot.
         """
-        self._server.state = saved.restored(msgspec.json.decode(msgspec.json.encode(snapshot)), self._rng)
+        state = saved.restored(msgspec.json.decode(msgspec.json.encode(snapshot)), self._rng)
+        state.plan, state.keys_for_admins_only = self._state.plan, self._state.keys_for_admins_only
+        self._server.state = state
 
     def save(self, path: str | Path) -> None:
         """Write the scene to a JSON file. It holds the made-up secrets and passwords of the scene."""

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 from multidict import MultiMapping
 
-from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, Target
+from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, UPDATE, Target
 from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, check_verb, check_visible, own_record
 from aioposthog_env.sandbox.actions import ACTIONS
 from aioposthog_env.sandbox.asked import Asked
@@ -80,10 +80,10 @@ class Server:
             body = await self._evaluate(request, route)
         except Problem as problem:
             return Answer(problem.status, msgspec.json.encode(problem.body), headers | problem.headers)
-        status = 200 if route.endpoint is None else next(iter(route.endpoint.success))
-        if status == 204:
+        if body is None:
             del headers["Content-Type"]
-            return Answer(status, b"", headers)
+            return Answer(204, b"", headers)
+        status = 200 if route.endpoint is None else next(iter(route.endpoint.success))
         return Answer(status, msgspec.json.encode(body), headers)
 
     def _deprecation(self, request: Request, route: Route) -> dict[str, str]:
@@ -123,7 +123,7 @@ class Server:
         if endpoint.target is Target.ENVIRONMENT:
             _must_be_a_number(route)
             environment = check_visible(state, caller, environment)
-        if route.verb == "PUT":
+        if route.verb == "PUT" and endpoint is UPDATE:
             self._put(route)
         await self._limit(caller)
         if isinstance(body, Unreadable):

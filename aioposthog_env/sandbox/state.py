@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from aioposthog_env.sandbox.configs import EXPERIMENTS_CONFIG, LOGS_CONFIG
+from aioposthog_env.sandbox.configs import EXPERIMENTS_CONFIG, LOGS_CONFIG, TRACING_CONFIG
 from aioposthog_env.sandbox.eras import EraRules
 from aioposthog_env.sandbox.fields import ROWS
 
@@ -29,6 +29,9 @@ class SandboxUser:
         levels: By organization: 1 member, 8 admin, 15 owner.
         two_factor: Whether logging in asks for a second factor.
         current: The environment last opened in the browser.
+        two_factor_due: ``setup`` or ``verification``, where the organization demands it before anything else.
+        no_access: Environments of the organization that are closed to the person.
+        not_editor_of: Settings that the person may not change, and what they would need access to.
     """
 
     email: str
@@ -38,6 +41,24 @@ class SandboxUser:
     two_factor: bool = False
     current: int | None = None
     live_events_token: str | None = None
+    two_factor_due: str | None = None
+    no_access: list[int] = attrs.field(factory=list[int])
+    not_editor_of: dict[str, str] = attrs.field(factory=dict[str, str])
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What the organizations have paid for.
+
+    Attributes:
+        environments_per_project: The most environments of a project that are no demo, in 2025; None for no limit.
+        projects: The most projects of an organization, in the newest generation; None for no limit.
+        retention: The retention periods that can be chosen; None: the server crashes, as it does without any entitlement.
+    """
+
+    environments_per_project: int | None = None
+    projects: int | None = None
+    retention: tuple[str, ...] | None = ("30d", "90d", "1y", "5y")
 
 
 @attrs.define(eq=False)
@@ -50,6 +71,7 @@ class Token:
     projects: tuple[int, ...] = ()
     organizations: tuple[str, ...] = ()
     revoked: bool = False
+    expired: bool = False
     id: str = ""
 
 
@@ -82,6 +104,9 @@ class SandboxEnvironment:
     pending_deletion: bool = False
     experiments_config: dict[str, Any] = attrs.field(factory=lambda: dict(EXPERIMENTS_CONFIG))
     logs_config: dict[str, Any] = attrs.field(factory=lambda: dict(LOGS_CONFIG))
+    tracing_config: dict[str, Any] = attrs.field(factory=lambda: dict(TRACING_CONFIG))
+    others: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    """What the actions keep that are no settings."""
 
 
 class State:
@@ -89,6 +114,8 @@ class State:
 
     def __init__(self, rules: EraRules, rng: random.Random) -> None:
         self.rules = rules
+        self.plan = Plan()
+        self.keys_for_admins_only = False
         self.rng = rng
         self.environments: dict[int, SandboxEnvironment] = {}
         self.users: list[SandboxUser] = []

@@ -8,7 +8,7 @@ from typing import Any, Final
 from aioposthog_env.sandbox.asked import Asked
 from aioposthog_env.sandbox.checks import Check, boolean
 from aioposthog_env.sandbox.configs import check_experiments_config, check_logs_config
-from aioposthog_env.sandbox.errors import Problem, denied, invalid
+from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid
 from aioposthog_env.sandbox.fields import MEMBER_SAFE, ROWS
 from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import ADMIN
@@ -78,12 +78,25 @@ def checked(asked: Asked, *, creating: bool) -> dict[str, Any]:
                 raise invalid("This field may not be null.", name, "null")
             values[name] = None
             continue
+        if name in asked.user.not_editor_of:
+            raise invalid(f"You need editor access to {asked.user.not_editor_of[name]} to modify this field.", name)
         values[name] = row.check_in(letter)(name, value)
+        _check_plan(asked, name, values[name])
         if name == "primary_dashboard":
             _check_dashboard(asked, values[name])
         if name == "conversations_settings" and is_object(values[name]):
             values[name] = {key: one for key, one in values[name].items() if not key.startswith(_KEPT_BY_SERVER)}
     return values
+
+
+def _check_plan(asked: Asked, name: str, value: Any) -> None:
+    if name == "session_recording_retention_period":
+        if asked.state.plan.retention is None:
+            raise crash("Invalid retention entitlement.")
+        if value not in asked.state.plan.retention:
+            raise denied(f"Your plan does not include a retention of {value}.")
+    if name == "proactive_tasks_enabled" and value:
+        raise denied("Proactive tasks are not available for this organization.")
 
 
 _KEPT_BY_SERVER: Final = ("widget_public_token", "slack_", "teams_")
@@ -152,7 +165,7 @@ def experiments_config(asked: Asked) -> dict[str, Any]:
 
 def update_experiments_config(asked: Asked) -> dict[str, Any]:
     """Change how experiments are run."""
-    return _update_config(asked, asked.target.experiments_config, check_experiments_config)
+    return update_config(asked, asked.target.experiments_config, check_experiments_config)
 
 
 def logs_config(asked: Asked) -> dict[str, Any]:
@@ -162,10 +175,15 @@ def logs_config(asked: Asked) -> dict[str, Any]:
 
 def update_logs_config(asked: Asked) -> dict[str, Any]:
     """Change how logs are read."""
-    return _update_config(asked, asked.target.logs_config, check_logs_config)
+    return update_config(asked, asked.target.logs_config, check_logs_config)
 
 
-def _update_config(asked: Asked, stored: dict[str, Any], check: Check) -> dict[str, Any]:
+def update_config(asked: Asked, stored: dict[str, Any], check: Check) -> dict[str, Any]:
+    """Change a config that has a path of its own. An admin may.
+
+    Raises:
+        Problem: Not an admin, or a value that is refused.
+    """
     asked.must_be_admin()
     try:
         stored.update(check("", asked.body))
