@@ -463,11 +463,11 @@ async def test_an_environment_that_is_none_proves_no_era(body: bytes) -> None:
 
 
 async def test_a_deadline_that_is_too_near_for_another_attempt_ends_with_what_came() -> None:
-    policy = RetryPolicy(first_wait=60, longest_wait=60, deadline=0.001)
+    policy = RetryPolicy(first_wait=1e9, longest_wait=1e9, deadline=20)
     async with raw_server(default=http(502)) as server, client(server.url, retry=policy) as environments:
-        with pytest.raises((ServerError, TransportError)):
+        with pytest.raises(ServerError, match="502"):
             await environments.retrieve(42)
-    assert len(server.requests) <= 1
+    assert len(server.requests) == 1
 
 
 async def test_authorities_in_a_folder(tmp_path: Path) -> None:
