@@ -55,7 +55,7 @@ def imports(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks: ratios against rivals in the same run."""
     install(session, "bench")
-    for name in session.posargs or ["decode", "throughput"]:
+    for name in session.posargs or ["decode", "throughput", "sandbox"]:
         session.run("python", "-m", f"benchmarks.{name}")
 
 
