@@ -18,7 +18,6 @@ from aioposthog_env.auth import Credential
 from aioposthog_env.bulk.each import Each, place_of
 from aioposthog_env.bulk.run import Refs, checked_refs
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.exchange import Limiter
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.models.activity import ActivityEntry
 from aioposthog_env.models.environment import AnyRef, Environment, EnvironmentSummary, as_ref
@@ -26,6 +25,7 @@ from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages, list_all
 from aioposthog_env.policy.retry import RetryPolicy
+from aioposthog_env.sending import Limiter
 from aioposthog_env.session import PostHogSession
 from aioposthog_env.telemetry import Hook
 from aioposthog_env.transport import TLS, Timeout
@@ -285,29 +285,46 @@ class AsyncEnvironments:
         """
         return await self._call(environment, calls.is_generating_demo_data())
 
-    async def reset_token(self, environment: AnyRef, *, settings: TeamSettings | None = None) -> Environment:
+    async def reset_token(
+        self, environment: AnyRef, *, expected: str | None = None, settings: TeamSettings | None = None
+    ) -> Environment:
         """Replace the project token. The old one stops working at once: events sent with it are lost. Session of an admin.
 
+        Args:
+            environment: The environment.
+            expected: The digest of the token to replace. Where it is another one by now, that was done already, and the
+                environment is returned as it is.
+            settings: PostHog's documentation shows settings in this body; servers ignore them, which the error then says.
+
         Raises:
             ScopeError: The credential is a token; the action publishes no scope.
-            OutcomeUnknownError: The answer was lost; it was not sent again.
+            OutcomeUnknownError: The answer was lost, and reading back did not tell; see ``aioposthog_env.recovery``.
             SettingsNotAppliedError: The token was reset, the settings were ignored.
         """
-        return await self._call(environment, calls.reset_token(settings=settings))
+        return await self._call(environment, calls.reset_token(expected=expected, settings=settings))
 
-    async def rotate_secret_token(self, environment: AnyRef, *, settings: TeamSettings | None = None) -> Environment:
+    async def rotate_secret_token(
+        self, environment: AnyRef, *, expected: str | None = None, settings: TeamSettings | None = None
+    ) -> Environment:
         """Replace the secret token. The old one becomes the backup and keeps working; the old backup is gone at once.
 
-        Two rotations in a row throw away the secret that deployed services still use, so it is never sent twice. Session
-        of an admin.
+        Two rotations in a row throw away the secret that deployed services still use, so it is never sent twice. After a
+        lost answer the environment is read, which tells what became of it. Session of an admin.
+
+        Args:
+            environment: The environment.
+            expected: The digest of the secret to replace, ``secret.digest()``. Where that secret is the backup by now, it was
+                rotated already, and the environment is returned as it is.
+            settings: PostHog's documentation shows settings in this body; servers ignore them, which the error then says.
 
         Raises:
+            StateChangedError: The expected secret is neither the secret nor the backup; nothing was sent.
             ScopeError: The credential is a token; the action publishes no scope.
-            OutcomeUnknownError: The answer was lost; it was not sent again.
+            OutcomeUnknownError: The answer was lost, and reading back did not tell; see ``aioposthog_env.recovery``.
             SettingsNotAppliedError: The secret was rotated, the settings were ignored.
             ValidationError: The newest servers make no first secret where there is none.
         """
-        return await self._call(environment, calls.rotate_secret_token(settings=settings))
+        return await self._call(environment, calls.rotate_secret_token(expected=expected, settings=settings))
 
     async def delete_secret_token_backup(self, environment: AnyRef, *, settings: TeamSettings | None = None) -> Environment:
         """Drop the backup of the secret token; nothing happens where there is none. Session of an admin.
@@ -354,7 +371,7 @@ class AsyncEnvironments:
 
         Raises:
             ScopeError: The credential is a token; the action publishes no scope.
-            OutcomeUnknownError: The answer was lost; it was not sent again.
+            OutcomeUnknownError: The answer was lost, and reading back did not tell; see ``aioposthog_env.recovery``.
         """
         return await self._call(environment, calls.generate_conversations_public_token())
 

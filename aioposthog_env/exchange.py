@@ -1,112 +1,59 @@
 """One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows."""
 
-from typing import Any, Final, Literal, TypeAlias, cast
-from urllib.parse import urljoin, urlsplit
+from typing import Any, cast
 
 import anyio
 import attrs
 import msgspec
 
+from aioposthog_env import recovery
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import Endpoint, Repeat, Target
+from aioposthog_env.api.endpoints import CREATE, RETRIEVE, Endpoint, Repeat, Target
 from aioposthog_env.api.era import Era, era_of_payload
 from aioposthog_env.api.routes import (
     Place,
-    RouteMemory,
     Style,
     Verdict,
     candidates,
     judge,
     path,
     probe_of,
-    successor_of,
 )
-from aioposthog_env.auth import Credential
-from aioposthog_env.errors import NotSentError, PostHogEnvError, RateLimitWaitTooLong, TransportError
-from aioposthog_env.limiter import RateLimiter
+from aioposthog_env.errors import (
+    DecodeError,
+    NotSentError,
+    PostHogEnvError,
+    RateLimitWaitTooLong,
+    StateChangedError,
+    TransportError,
+)
+from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import (
     Answered,
     Delivery,
     Failed,
     Lost,
     NotSent,
-    Redirected,
     Refused,
     Reply,
     Throttled,
-    classify,
 )
-from aioposthog_env.policy.rate_limit import Slot
-from aioposthog_env.policy.retry import Again, Attempts, ReadBack, RetryBudget, RetryPolicy, decide
-from aioposthog_env.recovery import outcome_unknown
+from aioposthog_env.policy.retry import Again, Attempts, ReadBack, decide
+from aioposthog_env.sending import Host, Options, Request, Sender
 from aioposthog_env.telemetry import (
-    AttemptFinished,
-    DeprecationSeen,
-    Event,
-    Hook,
-    LimiterWaited,
     RetryScheduled,
     StyleFound,
     log,
-    tell,
 )
-from aioposthog_env.transport import USER_AGENT, Timeout, Transport
-
-_MAX_REDIRECTS: Final = 3
-
-Limiter: TypeAlias = RateLimiter | Literal["shared"] | None
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """What may differ between two views of one session."""
-
-    retry: RetryPolicy
-    timeout: Timeout
-    enforce_scopes: bool
-    hooks: tuple[Hook, ...]
-
-
-@attrs.define
-class Host:
-    """What all calls to one host share."""
-
-    origin: str
-    credential: Credential
-    transport: Transport
-    routes: RouteMemory
-    limiter: RateLimiter | None = None
-    budget: RetryBudget = attrs.field(factory=RetryBudget)
-    finding: anyio.Lock = attrs.field(factory=anyio.Lock)
-    _headers: dict[tuple[bool, bool], dict[str, str]] = attrs.field(factory=dict[tuple[bool, bool], dict[str, str]])
-
-    def headers(self, *, unsafe: bool, body: bool) -> dict[str, str]:
-        """The headers of a request, made once for each kind."""
-        kind = unsafe, body
-        if kind not in self._headers:
-            headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
-            if body:
-                headers["Content-Type"] = "application/json"
-            self._headers[kind] = headers | self.credential.headers(unsafe=unsafe, origin=self.origin)
-        return self._headers[kind]
-
-
-@attrs.frozen
-class _Request:
-    """One request to be sent: what a probe asks differs from what the call asks."""
-
-    endpoint: Endpoint
-    path: str
-    body: bytes | None = None
 
 
 class Exchange:
     """One call on its way.
 
     Attributes:
-        sent: How many requests have left, or tried to.
-        waited: Seconds spent waiting, for the limit and between attempts.
+        sender: Sends its requests, and knows how many there were.
+        already_done: The environment was found as the call would leave it, so it was not sent.
     """
 
     def __init__(self, host: Host, options: Options, call: Call[Any], place: Place) -> None:
@@ -114,10 +61,12 @@ class Exchange:
         self._options = options
         self._call = call
         self._place = place
-        self._started = anyio.current_time()
-        self._attempts = Attempts()
-        self.sent = 0
-        self.waited = 0.0
+        self.sender = Sender(host, options, call, place)
+        self.already_done = False
+        self._before: recovery.Marks | None = None
+        self._looked = False
+        self._resent = False
+        self._written = False
 
     async def run(self) -> Reply:
         """Send until a decision ends it.
@@ -133,25 +82,121 @@ class Exchange:
                 style, reply = await self._find_style()
                 if reply is not None:
                     return reply
-            delivery = await self._deliver(_Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body))
+            if not self._looked and (done := await self._look_first(style)) is not None:
+                return done
+            self._written = True
+            delivery = await self.sender.deliver(
+                Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body)
+            )
+            if isinstance(delivery, Answered) and call.endpoint.repeat is Repeat.NEVER:
+                delivery = _lost_if_unreadable(call.endpoint, delivery)
             if isinstance(delivery, Answered):
                 self._host.budget.give_back()
                 return delivery.reply
             if isinstance(delivery, Refused):
                 reply = delivery.reply
-                if self._attempts.uncertain and replies.absorbed(call.endpoint, reply.status, reply.body):
+                if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, reply.status, reply.body):
                     return reply
                 verdict = judge(style, place, status=reply.status, opening=reply.opening)
                 # Where the same style is found again, it is the action that this server does not have.
                 if style != refused_style and routes.gone(call.endpoint, place, verdict):
                     refused_style = style
                     continue
-            await self._go_round(delivery, call.endpoint.repeat)
+            if (reply := await self._go_round(delivery, call.endpoint.repeat, style)) is not None:
+                return reply
+
+    async def _look_first(self, style: Style) -> Reply | None:
+        """Before a token call: read what it will change, and hold it against what was planned.
+
+        Returns:
+            The answer, where nothing is left to do.
+        """
+        call, self._looked = self._call, True
+        if call.endpoint not in recovery.LEAVES_MARKS or not (call.expected or self._options.retry.read_back):
+            return None
+        while True:
+            delivery = await self._read_environment(style)
+            if isinstance(delivery, Answered):
+                break
+            await self._go_round(delivery, Repeat.SAFE, style)
+        self.sender.attempts = Attempts()
+        self._before = recovery.marks(call.endpoint, replies.decode_success(RETRIEVE, delivery.reply.body))
+        if call.expected is None:
+            return None
+        if self._before is None:
+            raise StateChangedError(
+                "The answer does not show what is to be replaced, so it cannot be compared. Nothing was sent."
+            )
+        plan = recovery.compare(call.expected, self._before)
+        if plan is recovery.Plan.CHANGED:
+            raise StateChangedError(
+                "The environment is no longer as it was planned with: neither its secret nor its backup is the expected one. "
+                "Nothing was sent. Read it again and make a new plan."
+            )
+        self.already_done = plan is recovery.Plan.DONE
+        return delivery.reply if self.already_done else None
+
+    async def _read_environment(self, style: Style) -> Delivery:
+        return await self.sender.deliver(Request(RETRIEVE, path(style, RETRIEVE, self._place)))
+
+    async def _read_back(self, delivery: Lost | Failed, style: Style | None) -> Reply | None:
+        """After a lost answer: look what became of the call.
+
+        Returns:
+            The environment as the result; None where the call is to be sent once more.
+
+        Raises:
+            OutcomeUnknownError: It cannot be told.
+        """
+        endpoint, policy = self._call.endpoint, self._options.retry
+        observations = [recovery.how_lost(delivery)]
+        if endpoint is CREATE and style is not None and policy.read_back:
+            observations.append(await self._candidates(style))
+        if self._before is None or style is None or not policy.read_back:
+            raise recovery.outcome_unknown(endpoint.name, observations)
+        over = recovery.handler_is_over(delivery)
+        settle = policy.settle_after_500 if over else policy.settle
+        left = self.sender.time_left()
+        patience = settle if left is None else min(settle, left)
+
+        async def read() -> tuple[Environment, Reply] | None:
+            found = await self._read_environment(style)
+            if not isinstance(found, Answered):
+                return None
+            try:
+                return replies.decode_success(RETRIEVE, found.reply.body), found.reply
+            except DecodeError:
+                return None
+
+        log.info("%s of environment %s: %s; reading back", endpoint.name, self._place.environment_id, observations[0])
+        seen = await recovery.watch(endpoint, self._before, read, patience)
+        observations += seen.observations
+        if seen.verdict is recovery.Verdict.HAPPENED:
+            return cast("Reply", seen.environment)
+        may_resend = (over or policy.resend_after_settle) and patience == settle and not self._resent
+        if seen.verdict is not recovery.Verdict.UNCHANGED or not may_resend:
+            raise recovery.outcome_unknown(endpoint.name, observations)
+        self._resent = True
+        return None
+
+    async def _candidates(self, style: Style) -> str:
+        """After a lost create: which environments have the name that was asked for."""
+        name = None if self._call.asked is None else self._call.asked.name
+        asking = calls.list_page(limit=recovery.MOST_CANDIDATES, offset=0, search=None)
+        found = await self.sender.deliver(Request(asking.endpoint, path(style, asking.endpoint, self._place) + asking.query))
+        try:
+            page = replies.decode_success(asking.endpoint, found.reply.body) if isinstance(found, Answered) else None
+        except DecodeError:
+            page = None
+        if page is None or not isinstance(name, str):
+            return "the environments could not be read" if page is None else "no name was asked for"
+        ids = [str(one.id) for one in page.results if one.name == name.strip()]
+        return f"environments of that name: {', '.join(ids) or 'none'}"
 
     async def ask_once(self) -> Reply | None:
         """Send once, without repeats. None where no good answer came."""
         endpoint = self._call.endpoint
-        delivery = await self._deliver(_Request(endpoint, path("project", endpoint, self._place)))
+        delivery = await self.sender.deliver(Request(endpoint, path("project", endpoint, self._place)))
         return delivery.reply if isinstance(delivery, Answered) else None
 
     async def _find_style(self) -> tuple[Style, Reply | None]:
@@ -165,22 +210,22 @@ class Exchange:
             if (style := routes.style_for(endpoint, place)) is not None:
                 return style, None  # another task has found it meanwhile
             while True:
-                before = attrs.evolve(self._attempts)
+                before = attrs.evolve(self.sender.attempts)
                 style, delivery = await self._probe_styles()
                 if style is not None:
                     break
                 # A round over the styles is one attempt.
-                self._attempts = before
-                self._attempts.count(delivery)
+                self.sender.attempts = before
+                self.sender.attempts.count(delivery)
                 # A 5xx was no refusal of a style, since no other style answered: it is a server in trouble.
-                await self._go_round(delivery, Repeat.SAFE)
-            self._attempts = Attempts()
+                await self._go_round(delivery, Repeat.SAFE, None)
+            self.sender.attempts = Attempts()
             if isinstance(delivery, Refused) and delivery.reply.status == 401:
                 raise self._error(delivery)
             if isinstance(delivery, Answered) and endpoint.target is Target.ENVIRONMENT:
                 self._learn_era(delivery.reply, style)
             style = routes.settle(endpoint, place, style)
-            self._tell(StyleFound(host=self._host.origin, style=style, era=routes.era.value))
+            self.sender.tell(StyleFound(host=self._host.origin, style=style, era=routes.era.value))
             if not isinstance(delivery, Answered):
                 # A genuine refusal: what the credential cannot read, it cannot change.
                 raise self._error(delivery)
@@ -199,7 +244,7 @@ class Exchange:
         failed: Delivery | None = None
         refused: Delivery | None = None
         for style in candidates(endpoint, place):
-            delivery = await self._deliver(_Request(asking.endpoint, path(style, asking.endpoint, place) + asking.query))
+            delivery = await self.sender.deliver(Request(asking.endpoint, path(style, asking.endpoint, place) + asking.query))
             if not isinstance(delivery, Answered | Refused | Failed):
                 return None, delivery
             verdict = judge(style, place, status=delivery.reply.status, opening=delivery.reply.opening)
@@ -221,82 +266,21 @@ class Exchange:
         if isinstance(payload, dict):
             self._host.routes.known(era_of_payload(cast("dict[str, Any]", payload), whole=style != "project"))
 
-    async def _deliver(self, request: _Request) -> Delivery:
-        """One request, and a few more where the same server redirects it with verb and body kept."""
-        for _ in range(_MAX_REDIRECTS):
-            delivery = await self._attempt(request)
-            if not isinstance(delivery, Redirected):
-                return delivery
-            target = self._redirect(delivery.reply, request)
-            if target is None:
-                return Refused(delivery.reply)
-            request = attrs.evolve(request, path=target)
-        delivery = await self._attempt(request)
-        return Refused(delivery.reply) if isinstance(delivery, Redirected) else delivery
-
-    def _redirect(self, reply: Reply, request: _Request) -> str | None:
-        """The path a redirect leads to; None where it must not be followed."""
-        location = reply.headers.get("Location", "")
-        try:
-            target = urlsplit(urljoin(self._host.origin + request.path, location))
-        except ValueError:
-            return None
-        if f"{target.scheme}://{target.netloc}".lower() != self._host.origin or not location.isascii():
-            return None
-        routes = self._host.routes
-        project = path("project", request.endpoint, self._place)
-        # On all but the newest servers this would delete the whole project.
-        whole_project = request.endpoint.destroys and target.path.rstrip("/") == project.rstrip("/")
-        if whole_project and routes.era is not Era.D and routes.routes != "project":
-            return None
-        return target.path + (f"?{target.query}" if target.query else "")
-
-    async def _attempt(self, request: _Request) -> Delivery:
-        """Exactly one request, within the limit."""
-        limiter, hooks = self._host.limiter, self._options.hooks
-        slot = await self._slot(limiter) if limiter is not None else None
-        started = anyio.current_time() if hooks else 0.0
-        self.sent += 1
-        delivery: Delivery = Lost("cancelled")
-        try:
-            answer = await self._host.transport.send(
-                request.endpoint.verb,
-                request.path,
-                headers=self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None),
-                body=request.body,
-                timeout=self._timeout(),
-            )
-            delivery = classify(answer) if isinstance(answer, Reply) else answer
-        finally:
-            if limiter is not None and slot is not None:
-                _give_back(limiter, slot, delivery)
-        self._attempts.count(delivery)
-        if isinstance(answer, Reply) and "Deprecation" in answer.headers:
-            self._note_deprecation(request, answer)
-        if hooks:
-            self._tell(self._finished(request, delivery, anyio.current_time() - started))
-        return delivery
-
-    async def _slot(self, limiter: RateLimiter) -> Slot:
-        slot = await limiter.acquire(ceiling=self._longest_wait())
-        if slot.waited:
-            self.waited += slot.waited
-            name, environment_id = self._call.endpoint.name, self._place.environment_id
-            self._tell(LimiterWaited(endpoint=name, environment_id=environment_id, seconds=slot.waited))
-        return slot
-
-    async def _go_round(self, delivery: Delivery, repeat: Repeat) -> None:
+    async def _go_round(self, delivery: Delivery, repeat: Repeat, style: Style | None) -> Reply | None:
         """Wait until it may be sent again.
+
+        Returns:
+            The answer, where reading back has given it; else None: send again.
 
         Raises:
             PostHogEnvError: It may not.
         """
-        decision = decide(delivery, repeat=repeat, attempts=self._attempts, policy=self._options.retry)
+        decision = decide(delivery, repeat=repeat, attempts=self.sender.attempts, policy=self._options.retry)
         if isinstance(decision, ReadBack):
-            raise outcome_unknown(self._call.endpoint.name, cast("Lost | Failed", delivery))
+            return await self._read_back(cast("Lost | Failed", delivery), style)
         if not isinstance(decision, Again) or (decision.costs and not self._host.budget.spend()):
             raise self._error(delivery)
-        longest = self._longest_wait() if decision.asked else self._time_left()
+        longest = self.sender.longest_wait() if decision.asked else self.sender.time_left()
         if longest is not None and decision.wait > longest:
             if decision.asked:
                 raise RateLimitWaitTooLong(retry_after=decision.wait, ceiling=longest)
@@ -304,29 +288,16 @@ class Exchange:
         event = RetryScheduled(
             endpoint=self._call.endpoint.name,
             environment_id=self._place.environment_id,
-            attempt=self.sent + 1,
+            attempt=self.sender.sent + 1,
             wait=decision.wait,
             reason=decision.reason,
         )
         log.info("%s of environment %s again in %.2f s: %s", event.endpoint, event.environment_id, event.wait, event.reason)
-        self._tell(event)
+        self.sender.tell(event)
         before = anyio.current_time()
         await anyio.sleep(decision.wait)
-        self.waited += anyio.current_time() - before
-
-    def _time_left(self) -> float | None:
-        deadline = self._options.retry.deadline
-        return None if deadline is None else max(0.0, self._started + deadline - anyio.current_time())
-
-    def _longest_wait(self) -> float | None:
-        waits = [wait for wait in (self._options.retry.wait_ceiling, self._time_left()) if wait is not None]
-        return min(waits, default=None)
-
-    def _timeout(self) -> Timeout:
-        timeout, left = self._options.timeout, self._time_left()
-        if left is None or left >= timeout.total:
-            return timeout
-        return attrs.evolve(timeout, total=max(left, 0.001))
+        self.sender.waited += anyio.current_time() - before
+        return None
 
     def _error(self, delivery: Delivery) -> PostHogEnvError:
         """The error that a delivery ends in."""
@@ -334,58 +305,20 @@ class Exchange:
         if isinstance(delivery, NotSent):
             return NotSentError(f"The request never left, so nothing changed: {delivery.reason}. Is {origin} the right host?")
         if isinstance(delivery, Lost):
-            effect = "" if self._call.endpoint.reads else " It may have taken effect; calling again is safe."
+            effect = (
+                "" if self._call.endpoint.reads or not self._written else " It may have taken effect; calling again is safe."
+            )
             return TransportError(f"No whole answer came from {origin}: {delivery.reason}.{effect}")
         reply = delivery.reply
         retry_after = delivery.retry_after if isinstance(delivery, Throttled) else None
         return replies.error_of(reply.status, reply.headers, reply.body, host=origin, retry_after=retry_after)
 
-    def _note_deprecation(self, request: _Request, reply: Reply) -> None:
-        """Take the successor path that the server names from now on, and report it once per path."""
-        routes, place, headers = self._host.routes, self._place, reply.headers
-        successor = successor_of(headers.get("Link", ""))
-        followed = successor is not None and routes.succeed(request.endpoint, place, successor)
-        if followed:
-            routes.known(Era.C)
-        here = _anonymous(request.path, place)
-        if here in routes.deprecated:
-            return
-        routes.deprecated.add(here)
-        event = DeprecationSeen(
-            path=here,
-            successor=None if successor is None else _anonymous(successor, place),
-            sunset=headers.get("Sunset"),
-            followed=followed,
-        )
-        then = "calls now use the successor" if followed else "calls stay as they are"
-        log.warning("PostHog announces the end of %s (sunset %s, successor %s): %s", here, event.sunset, event.successor, then)
-        self._tell(event)
 
-    def _finished(self, request: _Request, delivery: Delivery, seconds: float) -> AttemptFinished:
-        reply = getattr(delivery, "reply", None)
-        return AttemptFinished(
-            endpoint=request.endpoint.name,
-            environment_id=self._place.environment_id,
-            attempt=self.sent,
-            outcome=type(delivery).__name__.lower(),
-            status=reply.status if isinstance(reply, Reply) else None,
-            seconds=seconds,
-        )
-
-    def _tell(self, event: Event) -> None:
-        tell(self._options.hooks, event)
-
-
-def _give_back(limiter: RateLimiter, slot: Slot, delivery: Delivery) -> None:
-    if isinstance(delivery, NotSent):
-        limiter.not_sent(slot)
-    elif isinstance(delivery, Throttled) and delivery.reply.status == 429:
-        limiter.refused(slot, delivery.retry_after or 1.0)
-    else:
-        limiter.answered(slot)
-
-
-def _anonymous(where: str, place: Place) -> str:
-    """A path without its query and ids, so that it stands for all environments."""
-    parts = where.partition("?")[0].split("/")
-    return "/".join("{id}" if part.isdigit() or part == place.organization_id else part for part in parts)
+def _lost_if_unreadable(endpoint: Endpoint, delivery: Answered) -> Answered | Lost:
+    """A success whose body cannot be read tells no more than a lost answer."""
+    try:
+        replies.decode_success(endpoint, delivery.reply.body)
+    except DecodeError as error:
+        status = delivery.reply.status
+        return Lost(f"status {status} came with a body that cannot be read: {error}", status)
+    return delivery

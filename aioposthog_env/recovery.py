@@ -1,13 +1,45 @@
 """What became of a write whose answer was lost, and which must not be repeated.
 
-PostHog has no idempotency keys, so a lost answer can only be resolved by looking at the environment. This version does
-not look: it says what is known, and leaves the environment alone.
+PostHog has no idempotency keys, so a lost answer can only be resolved by looking at the environment. Three calls leave a mark
+that tells. Before such a call is sent, the state that it changes is read; after a lost answer it is read again:
+
+* ``rotate_secret_token`` happened once, where the backup is the old secret and the secret is a new one. (The first rotation of
+  all: there was no secret, there is one now, and still no backup.)
+* ``reset_token`` and ``generate_conversations_public_token`` happened, where the token is no longer the old one.
+
+That proves that exactly one rotation took effect since the read, not whose it was; either way the environment that was read is
+the result. Where nothing has changed, it matters how the answer was lost:
+
+* **after a 500** the handler is over. Unchanged for a short settle time means that it did not happen: it is sent once more;
+* **after anything else**, a timeout, a disconnect, a broken body, a 502, the handler may still be running. Unchanged for a
+  long settle time is no proof, so the outcome is unknown, unless the caller has said that it may be sent again then.
+
+So "never twice" holds for handlers that end within the settle time. Anything else that is seen, such as a secret that
+rotated twice, and calls that leave no mark, end as unknown, with the observations. After a lost ``create`` these name the
+environments that have the name that was asked for.
 """
 
-from typing import Final
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias, cast
 
+import anyio
+import attrs
+import msgspec
+
+from aioposthog_env.api.endpoints import (
+    GENERATE_CONVERSATIONS_PUBLIC_TOKEN,
+    RESET_TOKEN,
+    ROTATE_SECRET_TOKEN,
+    Endpoint,
+)
+from aioposthog_env.auth import Secret
 from aioposthog_env.errors import OutcomeUnknownError
+from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import Failed, Lost
+
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
 
 _WHERE_TO_LOOK: Final = {
     "create": "list the environments and look for the name",
@@ -18,16 +50,146 @@ _WHERE_TO_LOOK: Final = {
     "complete_product_onboarding": "retrieve the environment and look at its product intents",
 }
 
+MOST_CANDIDATES: Final = 10_000
+"""How many environments are looked through after a lost create."""
 
-def outcome_unknown(endpoint: str, delivery: Lost | Failed) -> OutcomeUnknownError:
-    """The error for a call that may have taken effect."""
-    if isinstance(delivery, Failed):
-        seen = f"the answer was status {delivery.reply.status}"
+LEAVES_MARKS: Final = (ROTATE_SECRET_TOKEN, RESET_TOKEN, GENERATE_CONVERSATIONS_PUBLIC_TOKEN)
+"""The calls whose effect can be seen."""
+
+Marks: TypeAlias = dict[str, str | None]
+"""What a call changes, as digests."""
+
+
+class Verdict(enum.Enum):
+    """What an environment tells about a call."""
+
+    HAPPENED = "happened"
+    UNCHANGED = "unchanged"
+    UNCLEAR = "unclear"
+
+
+def marks(endpoint: Endpoint, environment: Environment) -> Marks | None:
+    """The digests of what a call would change; None where it leaves no mark, or the answer does not show it."""
+    if endpoint is ROTATE_SECRET_TOKEN:
+        shown: tuple[tuple[str, object], ...] = (
+            ("secret", environment.secret_api_token),
+            ("backup", environment.secret_api_token_backup),
+        )
+    elif endpoint is RESET_TOKEN:
+        shown = (("token", environment.api_token),)
+    elif endpoint is GENERATE_CONVERSATIONS_PUBLIC_TOKEN:
+        shown = (("token", _widget_token(environment)),)
     else:
-        seen = f"the answer was lost: {delivery.reason}"
+        return None
+    if any(value is msgspec.UNSET for _, value in shown):
+        return None
+    return {name: value.digest() if isinstance(value, Secret) else None for name, value in shown}
+
+
+def _widget_token(environment: Environment) -> object:
+    settings: Any = environment.settings.conversations_settings
+    if settings is msgspec.UNSET:
+        return settings
+    token = cast("dict[str, object]", settings).get("widget_public_token") if isinstance(settings, dict) else None
+    return Secret(token) if isinstance(token, str) else None
+
+
+def judge(before: Marks, now: Marks) -> Verdict:
+    """What became of a call, from its marks before and now."""
+    if now == before:
+        return Verdict.UNCHANGED
+    if "token" in now:
+        return Verdict.HAPPENED
+    renewed = now["secret"] is not None and now["secret"] != before["secret"]
+    # The backup is the old secret; of a first rotation there is none, and so no backup.
+    return Verdict.HAPPENED if renewed and now["backup"] == before["secret"] else Verdict.UNCLEAR
+
+
+class Plan(enum.Enum):
+    """What a digest that was planned with says about the environment as it is."""
+
+    ACT = "as planned"
+    DONE = "already done"
+    CHANGED = "changed"
+
+
+def compare(expected: str, now: Marks) -> Plan:
+    """Hold the digest of a plan against the environment.
+
+    Args:
+        expected: The digest of the secret, or token, that the plan wants to replace.
+        now: The marks of the environment.
+    """
+    if expected in {now.get("secret"), now.get("token")}:
+        return Plan.ACT
+    return Plan.DONE if "token" in now or now["backup"] == expected else Plan.CHANGED
+
+
+@attrs.define
+class Watch:
+    """What was seen while looking after a lost answer.
+
+    Attributes:
+        verdict: What the last look told.
+        environment: What the last look saw.
+        observations: All of it in words, without a secret.
+    """
+
+    verdict: Verdict | None = None
+    environment: Any = None
+    observations: list[str] = attrs.field(factory=list[str])
+
+
+async def watch(
+    endpoint: Endpoint, before: Marks, read: Callable[[], Awaitable[tuple[Environment, Any] | None]], settle: float
+) -> Watch:
+    """Look, with growing pauses, until something has changed or the settle time is over.
+
+    Args:
+        endpoint: The call.
+        before: Its marks before it was sent.
+        read: Reads the environment: the environment and what to keep of the answer, or None where that failed.
+        settle: How long to look, in seconds.
+    """
+    seen, began, pause = Watch(), anyio.current_time(), _FIRST_PAUSE
+    while True:
+        found = await read()
+        at = anyio.current_time() - began
+        now = None if found is None else marks(endpoint, found[0])
+        if found is None or now is None:
+            seen.observations.append(f"after {at:.1f} s: the environment could not be read")
+        else:
+            seen.verdict, seen.environment = judge(before, now), found[1]
+            seen.observations.append(f"after {at:.1f} s: {seen.verdict.value} ({_digests(now)})")
+        left = settle - (anyio.current_time() - began)
+        if seen.verdict in {Verdict.HAPPENED, Verdict.UNCLEAR} or left <= 0:
+            return seen
+        await anyio.sleep(min(pause, left))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _digests(now: Marks) -> str:
+    return ", ".join(f"{name} {'none' if digest is None else digest[:8]}" for name, digest in now.items())
+
+
+def how_lost(delivery: Lost | Failed) -> str:
+    """How an answer was lost, in words."""
+    if isinstance(delivery, Failed):
+        return f"the answer was status {delivery.reply.status}"
+    return f"the answer was lost: {delivery.reason}"
+
+
+def handler_is_over(delivery: Lost | Failed) -> bool:
+    """Whether the server has certainly finished with the request. A proxy's 502 says nothing about it; its own 500 does."""
+    return isinstance(delivery, Failed) and delivery.reply.status == 500
+
+
+def outcome_unknown(endpoint: str, observations: Sequence[str]) -> OutcomeUnknownError:
+    """The error for a call that may have taken effect."""
     look = _WHERE_TO_LOOK.get(endpoint, "retrieve the environment")
+    told = "; ".join(dict.fromkeys((observations[0], observations[-1])))
     return OutcomeUnknownError(
-        f"It may or may not have happened ({seen}). It was not sent again, because happening twice does harm. Before you "
+        f"It may or may not have happened ({told}). It was not sent again, because happening twice does harm. Before you "
         f"repeat it, {look}.",
-        observations=(seen,),
+        observations=observations,
     )

@@ -23,7 +23,7 @@ import attrs
 
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import UPDATE, Repeat
+from aioposthog_env.api.endpoints import UPDATE
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import Place, RouteMemory, Routes, check_routes
 from aioposthog_env.api.scopes import Grant, needed_for_update, refusal
@@ -38,7 +38,6 @@ from aioposthog_env.auth import (
 from aioposthog_env.errors import (
     AuthenticationError,
     ConfigurationError,
-    DecodeError,
     NotSentError,
     PostHogEnvError,
     RateLimitWaitTooLong,
@@ -46,7 +45,7 @@ from aioposthog_env.errors import (
     SettingsNotAppliedError,
     TransportError,
 )
-from aioposthog_env.exchange import Exchange, Host, Limiter, Options
+from aioposthog_env.exchange import Exchange
 from aioposthog_env.limiter import RateLimiter, shared_limiter
 from aioposthog_env.models.applied import not_applied
 from aioposthog_env.models.converter import encode
@@ -55,7 +54,7 @@ from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
 from aioposthog_env.policy.delivery import Lost, NotSent, Reply
 from aioposthog_env.policy.retry import RetryPolicy
-from aioposthog_env.recovery import outcome_unknown
+from aioposthog_env.sending import Host, Limiter, Options
 from aioposthog_env.telemetry import Hook
 from aioposthog_env.transport import TLS, USER_AGENT, Timeout, Transport
 
@@ -69,6 +68,8 @@ class Result(Generic[T]):
     value: T
     attempts: int
     waited: float
+    already_done: bool = False
+    """Nothing was sent, because the environment was as the call would leave it."""
 
 
 @attrs.define
@@ -186,24 +187,24 @@ class PostHogSession:
         try:
             if self.options.enforce_scopes:
                 await self._check_scopes(call, place)
-            value = self._read(call, await exchange.run())
+            reply = await exchange.run()
+            value = self._read(call, reply, already_done=exchange.already_done)
         except PostHogEnvError as error:
             error.about(call.endpoint.name, place.environment_id)
-            error.attempts, error.waited = exchange.sent, exchange.waited
+            error.attempts, error.waited = exchange.sender.sent, exchange.sender.waited
             raise
-        return Result(value, exchange.sent, exchange.waited)
+        return Result(value, exchange.sender.sent, exchange.sender.waited, exchange.already_done)
 
-    def _read(self, call: Call[T], reply: Reply) -> T:
+    def _read(self, call: Call[T], reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""
         endpoint = call.endpoint
-        try:
-            value = replies.decode_success(endpoint, reply.body)
-        except DecodeError as error:
-            if endpoint.repeat is Repeat.NEVER:
-                lost = Lost(f"status {reply.status} came with a body that cannot be read: {error}", reply.status)
-                raise outcome_unknown(endpoint.name, lost) from error
-            raise
-        if call.asked is not None and isinstance(value, Environment) and (fields := not_applied(call.asked, value)):
+        value = replies.decode_success(endpoint, reply.body)
+        if (
+            not already_done
+            and call.asked is not None
+            and isinstance(value, Environment)
+            and (fields := not_applied(call.asked, value))
+        ):
             raise SettingsNotAppliedError(fields=fields, environment=value, action_done=endpoint is not UPDATE)
         return cast("T", value)
 

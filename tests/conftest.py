@@ -13,8 +13,8 @@ from aioposthog_env.sandbox import SandboxUser
 # Before 3.14 a plugin that asks a synchronous test for its loop makes one that nobody closes, unless one was set.
 asyncio.set_event_loop(None)
 
-QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002)
-"""The usual number of attempts, without real waits."""
+QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002, read_back=False)
+"""The usual number of attempts, without real waits and without looking what became of a lost token call."""
 
 Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncEnvironments]]
 

@@ -3,6 +3,7 @@
 The facade makes one for a single environment, the bulk run makes one and uses it for thousands.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
@@ -37,6 +38,7 @@ class Call(Generic[T]):
         fields: The keys of the body, on which the scope of an update may depend.
         query: The query with its question mark, or nothing.
         asked: The settings that the answer is compared with.
+        expected: The digest of the secret or token that the call is to replace; None for whatever is there.
     """
 
     endpoint: Endpoint
@@ -44,6 +46,7 @@ class Call(Generic[T]):
     fields: frozenset[str] = frozenset()
     query: str = ""
     asked: TeamSettings | None = None
+    expected: str | None = None
 
 
 def _with_settings(
@@ -153,14 +156,20 @@ def is_generating_demo_data() -> Call[bool]:
     return Call(endpoints.IS_GENERATING_DEMO_DATA)
 
 
-def reset_token(*, settings: TeamSettings | None = None) -> Call[Environment]:
+def _digest(expected: str | None) -> str | None:
+    if expected is not None and not re.fullmatch("[0-9a-f]{64}", expected):
+        raise ConfigurationError("expected takes a digest, as Secret.digest() gives it, never the secret itself.")
+    return expected
+
+
+def reset_token(*, expected: str | None = None, settings: TeamSettings | None = None) -> Call[Environment]:
     """Replace the project token."""
-    return _with_settings(endpoints.RESET_TOKEN, settings)
+    return attrs.evolve(_with_settings(endpoints.RESET_TOKEN, settings), expected=_digest(expected))
 
 
-def rotate_secret_token(*, settings: TeamSettings | None = None) -> Call[Environment]:
+def rotate_secret_token(*, expected: str | None = None, settings: TeamSettings | None = None) -> Call[Environment]:
     """Replace the secret token."""
-    return _with_settings(endpoints.ROTATE_SECRET_TOKEN, settings)
+    return attrs.evolve(_with_settings(endpoints.ROTATE_SECRET_TOKEN, settings), expected=_digest(expected))
 
 
 def delete_secret_token_backup(*, settings: TeamSettings | None = None) -> Call[Environment]:

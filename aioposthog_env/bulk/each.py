@@ -8,6 +8,7 @@ from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.routes import Place
 from aioposthog_env.bulk.run import BulkRun, Refs, Work
+from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.activity import ActivityEntry
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.restrictions import IngestionRestriction
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 SettingsOf: TypeAlias = TeamSettings | Callable[[EnvironmentRef], TeamSettings]
 """The same settings for all environments, or a function that gives those of each."""
+
+ExpectedOf: TypeAlias = Mapping[int, str] | None
+"""By environment id, the digest of what is to be replaced there."""
 
 
 class Each:
@@ -105,13 +109,13 @@ class Each:
         """Ask for each environment whether demo data is still being made."""
         return self._call(calls.is_generating_demo_data())
 
-    def reset_token(self, *, settings: TeamSettings | None = None) -> BulkRun[Environment]:
+    def reset_token(self, *, expected: ExpectedOf = None, settings: TeamSettings | None = None) -> BulkRun[Environment]:
         """Replace the project token of each environment. The old ones stop working at once."""
-        return self._call(calls.reset_token(settings=settings))
+        return self._expecting(calls.reset_token, expected, settings)
 
-    def rotate_secret_token(self, *, settings: TeamSettings | None = None) -> BulkRun[Environment]:
+    def rotate_secret_token(self, *, expected: ExpectedOf = None, settings: TeamSettings | None = None) -> BulkRun[Environment]:
         """Replace the secret token of each environment; the old one becomes the backup, the old backup is gone."""
-        return self._call(calls.rotate_secret_token(settings=settings))
+        return self._expecting(calls.rotate_secret_token, expected, settings)
 
     def delete_secret_token_backup(self, *, settings: TeamSettings | None = None) -> BulkRun[Environment]:
         """Drop the backup of the secret token of each environment."""
@@ -140,6 +144,20 @@ class Each:
     def generate_conversations_public_token(self) -> BulkRun[Environment]:
         """Replace the public token of the conversations widget of each environment."""
         return self._call(calls.generate_conversations_public_token())
+
+    def _expecting(
+        self, make: Callable[..., Call[Environment]], expected: ExpectedOf, settings: TeamSettings | None
+    ) -> BulkRun[Environment]:
+        if expected is None:
+            return self._call(make(settings=settings))
+        digests = dict(expected)
+
+        async def work(ref: EnvironmentRef) -> Result[Environment]:
+            if ref.id not in digests:
+                raise ConfigurationError(f"expected holds no digest for environment {ref.id}.")
+            return await self._session.call(make(expected=digests[ref.id], settings=settings), place_of(ref))
+
+        return self._run(work)
 
     def _call(self, call: Call[T]) -> BulkRun[T]:
         async def work(ref: EnvironmentRef) -> Result[T]:

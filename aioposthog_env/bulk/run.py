@@ -190,7 +190,14 @@ class BulkRun(Generic[T]):
             return self._failed(ref, error)
         except PostHogEnvError as error:
             return self._failed(ref, error)
-        return Outcome(ref=ref, status="succeeded", value=result.value, attempts=result.attempts, waited=result.waited)
+        return Outcome(
+            ref=ref,
+            status="unchanged" if result.already_done else "succeeded",
+            reason="already done" if result.already_done else None,
+            value=result.value,
+            attempts=result.attempts,
+            waited=result.waited,
+        )
 
     def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:
         self._failures += 1

@@ -52,6 +52,12 @@ class RetryPolicy:
         wait_ceiling: The longest wait for the rate limit, in seconds; beyond it the call ends with
             ``RateLimitWaitTooLong``. None: wait as long as it takes.
         deadline: Seconds for the whole call with all its waits; None for no limit.
+        read_back: Whether to look what became of a token call whose answer was lost; see ``aioposthog_env.recovery``. It
+            costs one read before each such call.
+        settle_after_500: Seconds without a change after which a token call that was answered with 500 did not happen. It is
+            sent once more then.
+        settle: The same after any other loss, where the server may still be at work: then the outcome is unknown.
+        resend_after_settle: Send again then too. Only for servers whose handlers certainly end within ``settle``.
 
     Raises:
         ConfigurationError: A figure is not positive.
@@ -64,10 +70,14 @@ class RetryPolicy:
     longest_wait: float = attrs.field(default=30.0, validator=_positive)
     wait_ceiling: float | None = attrs.field(default=120.0, validator=_positive)
     deadline: float | None = attrs.field(default=None, validator=_positive)
+    read_back: bool = True
+    settle_after_500: float = attrs.field(default=5.0, validator=_positive)
+    settle: float = attrs.field(default=60.0, validator=_positive)
+    resend_after_settle: bool = False
 
     @classmethod
     def disabled(cls) -> "RetryPolicy":
-        """One request per call, whatever comes back. The wait for the rate limit stays."""
+        """One request per call, whatever comes back. The wait for the rate limit stays, and so does reading back."""
         return cls(max_attempts=1, max_server_errors=1, max_refusals=1)
 
 

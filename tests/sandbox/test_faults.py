@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 
 from aioposthog_env import (
@@ -25,7 +26,7 @@ from aioposthog_env.sandbox.faults import Fault, FaultPlan, named_fault
 from tests.conftest import connect, logged_in
 from tests.sandbox.test_server import calling
 
-ONCE = RetryPolicy.disabled()
+ONCE = attrs.evolve(RetryPolicy.disabled(), read_back=False)
 
 SEEN: dict[str, tuple[int | type[Exception], int]] = {
     # what a client that repeats nothing sees of a token call, and how often the token was reset

@@ -1,0 +1,217 @@
+"""Sending the requests of one call: each within the limit, exactly once, and followed where the same server redirects it."""
+
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urljoin, urlsplit
+
+import anyio
+import attrs
+
+from aioposthog_env.api.calls import Call
+from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.api.era import Era
+from aioposthog_env.api.routes import Place, RouteMemory, path, successor_of
+from aioposthog_env.auth import Credential
+from aioposthog_env.limiter import RateLimiter
+from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, Refused, Reply, Throttled, classify
+from aioposthog_env.policy.rate_limit import Slot
+from aioposthog_env.policy.retry import Attempts, RetryBudget, RetryPolicy
+from aioposthog_env.telemetry import AttemptFinished, DeprecationSeen, Event, Hook, LimiterWaited, log, tell
+from aioposthog_env.transport import USER_AGENT, Timeout, Transport
+
+_MAX_REDIRECTS: Final = 3
+
+Limiter: TypeAlias = RateLimiter | Literal["shared"] | None
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What may differ between two views of one session."""
+
+    retry: RetryPolicy
+    timeout: Timeout
+    enforce_scopes: bool
+    hooks: tuple[Hook, ...]
+
+
+@attrs.define
+class Host:
+    """What all calls to one host share."""
+
+    origin: str
+    credential: Credential
+    transport: Transport
+    routes: RouteMemory
+    limiter: RateLimiter | None = None
+    budget: RetryBudget = attrs.field(factory=RetryBudget)
+    finding: anyio.Lock = attrs.field(factory=anyio.Lock)
+    _headers: dict[tuple[bool, bool], dict[str, str]] = attrs.field(factory=dict[tuple[bool, bool], dict[str, str]])
+
+    def headers(self, *, unsafe: bool, body: bool) -> dict[str, str]:
+        """The headers of a request, made once for each kind."""
+        kind = unsafe, body
+        if kind not in self._headers:
+            headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+            if body:
+                headers["Content-Type"] = "application/json"
+            self._headers[kind] = headers | self.credential.headers(unsafe=unsafe, origin=self.origin)
+        return self._headers[kind]
+
+
+@attrs.frozen
+class Request:
+    """One request to be sent: what a probe or a look asks differs from what the call asks."""
+
+    endpoint: Endpoint
+    path: str
+    body: bytes | None = None
+
+
+class Sender:
+    """Sends the requests of one call.
+
+    Attributes:
+        attempts: What the call has been through, for the decision what follows.
+        sent: How many requests have left, or tried to.
+        waited: Seconds spent waiting, for the limit and between attempts.
+    """
+
+    def __init__(self, host: Host, options: Options, call: Call[Any], place: Place) -> None:
+        self._host = host
+        self._options = options
+        self._call = call
+        self._place = place
+        self._started = anyio.current_time()
+        self.attempts = Attempts()
+        self.sent = 0
+        self.waited = 0.0
+
+    async def deliver(self, request: Request) -> Delivery:
+        """One request, and a few more where the same server redirects it with verb and body kept."""
+        for _ in range(_MAX_REDIRECTS):
+            delivery = await self._attempt(request)
+            if not isinstance(delivery, Redirected):
+                return delivery
+            target = self._redirect(delivery.reply, request)
+            if target is None:
+                return Refused(delivery.reply)
+            request = attrs.evolve(request, path=target)
+        delivery = await self._attempt(request)
+        return Refused(delivery.reply) if isinstance(delivery, Redirected) else delivery
+
+    def _redirect(self, reply: Reply, request: Request) -> str | None:
+        """The path a redirect leads to; None where it must not be followed."""
+        location = reply.headers.get("Location", "")
+        try:
+            target = urlsplit(urljoin(self._host.origin + request.path, location))
+        except ValueError:
+            return None
+        if f"{target.scheme}://{target.netloc}".lower() != self._host.origin or not location.isascii():
+            return None
+        routes = self._host.routes
+        project = path("project", request.endpoint, self._place)
+        # On all but the newest servers this would delete the whole project.
+        whole_project = request.endpoint.destroys and target.path.rstrip("/") == project.rstrip("/")
+        if whole_project and routes.era is not Era.D and routes.routes != "project":
+            return None
+        return target.path + (f"?{target.query}" if target.query else "")
+
+    async def _attempt(self, request: Request) -> Delivery:
+        """Exactly one request, within the limit."""
+        limiter, hooks = self._host.limiter, self._options.hooks
+        slot = await self._slot(limiter) if limiter is not None else None
+        started = anyio.current_time() if hooks else 0.0
+        self.sent += 1
+        delivery: Delivery = Lost("cancelled")
+        try:
+            answer = await self._host.transport.send(
+                request.endpoint.verb,
+                request.path,
+                headers=self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None),
+                body=request.body,
+                timeout=self._timeout(),
+            )
+            delivery = classify(answer) if isinstance(answer, Reply) else answer
+        finally:
+            if limiter is not None and slot is not None:
+                _give_back(limiter, slot, delivery)
+        self.attempts.count(delivery)
+        if isinstance(answer, Reply) and "Deprecation" in answer.headers:
+            self._note_deprecation(request, answer)
+        if hooks:
+            self.tell(self._finished(request, delivery, anyio.current_time() - started))
+        return delivery
+
+    async def _slot(self, limiter: RateLimiter) -> Slot:
+        slot = await limiter.acquire(ceiling=self.longest_wait())
+        if slot.waited:
+            self.waited += slot.waited
+            name, environment_id = self._call.endpoint.name, self._place.environment_id
+            self.tell(LimiterWaited(endpoint=name, environment_id=environment_id, seconds=slot.waited))
+        return slot
+
+    def time_left(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        deadline = self._options.retry.deadline
+        return None if deadline is None else max(0.0, self._started + deadline - anyio.current_time())
+
+    def longest_wait(self) -> float | None:
+        """The longest wait for the rate limit that is allowed now; None for any."""
+        waits = [wait for wait in (self._options.retry.wait_ceiling, self.time_left()) if wait is not None]
+        return min(waits, default=None)
+
+    def _timeout(self) -> Timeout:
+        timeout, left = self._options.timeout, self.time_left()
+        if left is None or left >= timeout.total:
+            return timeout
+        return attrs.evolve(timeout, total=max(left, 0.001))
+
+    def _note_deprecation(self, request: Request, reply: Reply) -> None:
+        """Take the successor path that the server names from now on, and report it once per path."""
+        routes, place, headers = self._host.routes, self._place, reply.headers
+        successor = successor_of(headers.get("Link", ""))
+        followed = successor is not None and routes.succeed(request.endpoint, place, successor)
+        if followed:
+            routes.known(Era.C)
+        here = _anonymous(request.path, place)
+        if here in routes.deprecated:
+            return
+        routes.deprecated.add(here)
+        event = DeprecationSeen(
+            path=here,
+            successor=None if successor is None else _anonymous(successor, place),
+            sunset=headers.get("Sunset"),
+            followed=followed,
+        )
+        then = "calls now use the successor" if followed else "calls stay as they are"
+        log.warning("PostHog announces the end of %s (sunset %s, successor %s): %s", here, event.sunset, event.successor, then)
+        self.tell(event)
+
+    def _finished(self, request: Request, delivery: Delivery, seconds: float) -> AttemptFinished:
+        reply = getattr(delivery, "reply", None)
+        return AttemptFinished(
+            endpoint=request.endpoint.name,
+            environment_id=self._place.environment_id,
+            attempt=self.sent,
+            outcome=type(delivery).__name__.lower(),
+            status=reply.status if isinstance(reply, Reply) else None,
+            seconds=seconds,
+        )
+
+    def tell(self, event: Event) -> None:
+        """Tell the hooks."""
+        tell(self._options.hooks, event)
+
+
+def _give_back(limiter: RateLimiter, slot: Slot, delivery: Delivery) -> None:
+    if isinstance(delivery, NotSent):
+        limiter.not_sent(slot)
+    elif isinstance(delivery, Throttled) and delivery.reply.status == 429:
+        limiter.refused(slot, delivery.retry_after or 1.0)
+    else:
+        limiter.answered(slot)
+
+
+def _anonymous(where: str, place: Place) -> str:
+    """A path without its query and ids, so that it stands for all environments."""
+    parts = where.partition("?")[0].split("/")
+    return "/".join("{id}" if part.isdigit() or part == place.organization_id else part for part in parts)
