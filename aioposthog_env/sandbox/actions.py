@@ -62,15 +62,26 @@ def create(asked: Asked) -> dict[str, Any]:
                 raise Problem(409, "server_error", "conflict", "A project with this name already exists.", "name")
             name = next(f"{name} {number}" for number in range(2, 10**6) if f"{name} {number}".lower() not in taken)
     _check_quota(asked, organization, demo=bool(values.get("is_demo")))
+    demo = bool(values.get("is_demo"))
     environment = state.add_environment(
         organization,
         project_id=asked.project_id if asked.style == "nested" else None,
-        **(values | {"name": name}),
+        **(_prefilled(rules.letter) | values | {"name": name}),
     )
+    environment.generating_demo_data = demo  # the background fills it
     asked.user.current = environment.id
     state.effects["create", environment.id] += 1
     state.log(environment, asked.user, "created", [])
     return full_payload(state, environment, asked.user, early_project=asked.early_project)
+
+
+def _prefilled(letter: str) -> dict[str, Any]:
+    """What a new environment has that was not asked for (contract 2.5)."""
+    if letter == "D":
+        cohort = {"key": "id", "type": "cohort", "value": 1, "operator": "not_in"}
+        return {"test_account_filters": [cohort], "extra_settings": {"recorder_script": "posthog-recorder"}}
+    mail = {"key": "email", "type": "person", "value": "@example.com", "operator": "not_icontains"}
+    return {"test_account_filters": [mail]}
 
 
 def _check_quota(asked: Asked, organization: str, *, demo: bool) -> None:

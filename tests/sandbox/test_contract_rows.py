@@ -209,3 +209,47 @@ async def test_any_answer_can_be_given_on_demand(status: int, type: str, code: s
         sandbox.answer_next("retrieve", status, envelope)
         answer = await call("GET", "/api/projects/1/", sandbox.key())
         assert (answer.status, answer.body) == (status, envelope)
+
+
+async def test_what_a_new_environment_has_that_was_not_asked_for() -> None:
+    for era, path in (("2025-11", "/api/projects/1/environments/"), ("current", "/api/projects/")):
+        async with calling(1, era=era) as (sandbox, call):
+            made = (await call("POST", path, sandbox.key(), body={"name": "New", "is_demo": True})).body
+            assert made["test_account_filters"][0]["operator"] == ("not_in" if era == "current" else "not_icontains")
+            assert (made["primary_dashboard"], made["base_currency"]) == (made["id"], "USD")
+            assert (made["extra_settings"] is not None) is (era == "current")
+            reading, _ = cookies_of(sandbox)
+            filling = await call("GET", f"/api/projects/{made['id']}/is_generating_demo_data/", headers=reading)
+            assert filling.body == {"is_generating_demo_data": True}
+
+
+async def test_nested_configs_cannot_be_given_to_a_new_environment() -> None:
+    config = {"name": "New", "revenue_analytics_config": {"base_currency": "EUR"}}
+    async with calling(1, era="2025-11") as (sandbox, call):
+        assert (await call("POST", "/api/projects/1/environments/", sandbox.key(), body=config)).status == 500
+        assert sandbox.environment_ids == [1]
+    async with calling(1) as (sandbox, call):
+        made = await call("POST", "/api/projects/", sandbox.key(), body=config)
+        assert made.body["revenue_analytics_config"]["base_currency"] == "USD"
+
+
+async def test_a_payload_cannot_be_sent_back_as_it_came() -> None:
+    for era in ("2025-11", "current"):
+        async with calling(1, era=era) as (sandbox, call):
+            payload = (await call("GET", "/api/environments/1/", sandbox.key())).body
+            refused = await call("PATCH", "/api/environments/1/", sandbox.key(), body=payload)
+            assert (refused.status, refused.body["attr"]) == (400, "access_control")
+            del payload["access_control"]
+            second = await call("PATCH", "/api/environments/1/", sandbox.key(), body=payload)
+            assert "autocapture_exceptions_errors_to_ignore" in second.detail  # its null is in every payload too
+            del payload["autocapture_exceptions_errors_to_ignore"]
+            assert (await call("PATCH", "/api/environments/1/", sandbox.key(), body=payload)).status == 200
+
+
+async def test_an_unknown_key_raises_the_scope_that_is_needed_in_2025() -> None:
+    async with calling(1, era="2025-11") as (sandbox, call):
+        reader = sandbox.key("project:read")
+        assert (await call("PATCH", "/api/environments/1/", reader, body={"anonymize_ips": True})).status == 200
+        assert (await call("PATCH", "/api/environments/1/", reader, body={})).status == 200
+        refused = await call("PATCH", "/api/environments/1/", reader, body={"anonymize_ips": True, "surprise": 1})
+        assert refused.detail == "API key missing required scope 'project:write'"

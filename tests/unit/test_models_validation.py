@@ -74,7 +74,7 @@ GOOD: dict[str, list[Any]] = {
     "recording_domains": [None, [None]],
     "cookieless_server_hash_mode": [0, 1, 2],
     "timezone": ["Mars/Olympus"],
-    "base_currency": ["XXX"],
+    "base_currency": ["ZZZ"],
     "extra_settings": [None, True, 1.5, "x", [], {"a": {"b": [None, 2**80]}}],
     "marketing_analytics_config": [
         MarketingAnalyticsConfig(attribution_window_days=1, attribution_mode="newer", sources_map={"a": None}),

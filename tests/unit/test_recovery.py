@@ -7,6 +7,7 @@ from aioposthog_env.auth import Secret
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.delivery import Failed, Lost, Reply
+from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.recovery import Marks, Plan, Verdict, compare, handler_is_over, judge, marks
 
 
@@ -84,3 +85,11 @@ def test_only_the_servers_own_500_says_that_the_handler_is_over() -> None:
     assert handler_is_over(Failed(Reply(500, {}, b"")))
     assert not handler_is_over(Failed(Reply(502, {}, b"")))
     assert not handler_is_over(Lost("gone"))
+
+
+def test_the_settle_times_that_the_docs_state() -> None:
+    policy = RetryPolicy()
+    assert (policy.settle_after_500, policy.settle) == (5.0, 60.0)
+    assert policy.read_back
+    assert not policy.resend_after_settle
+    assert RetryPolicy.disabled().read_back
