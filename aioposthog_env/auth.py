@@ -176,6 +176,12 @@ class SessionCookie:
 Credential: TypeAlias = PersonalAPIKey | OAuthToken | SessionCookie
 
 
+def credential_digest(credential: Credential) -> str:
+    """A digest that tells whether two credentials are the same, safe to store."""
+    secret = credential.session_id if isinstance(credential, SessionCookie) else credential.value
+    return secret.digest()
+
+
 def _check_header_value(value: str, name: str, *, also_bad: str = "") -> None:
     if not value.strip():
         raise ConfigurationError(f"The {name} is empty.")

@@ -201,18 +201,27 @@ class AsyncEnvironments:
         """
         return await self._call(environment, calls.retrieve())
 
-    async def update(self, environment: AnyRef, settings: TeamSettings) -> Environment:
+    async def update(
+        self, environment: AnyRef, settings: TeamSettings, *, expected: TeamSettings | None = None
+    ) -> Environment:
         """Change the settings that are set, ``name`` included. Needs ``project:write`` (in 2025 mostly ``project:read``).
 
         Some objects are merged by the server and others replaced; ``TeamSettings`` says which. The answer is compared with
         what was asked.
 
+        Args:
+            environment: The environment.
+            settings: The settings to change; what is unset stays.
+            expected: What they are to replace. The environment is read first: where it is as desired already, nothing is sent;
+                where it is neither as desired nor as expected, neither.
+
         Raises:
+            StateChangedError: A setting has another value by now than expected; nothing was sent.
             InvalidSettingsError: Values that no PostHog takes, all of them at once; nothing was sent.
             SettingsNotAppliedError: The server said yes and did not take some settings.
             ValidationError: The server refused a value; ``attr`` names the field.
         """
-        return await self._call(environment, calls.update(settings))
+        return await self._call(environment, calls.update(settings, expected=expected))
 
     async def delete(self, environment: AnyRef) -> None:
         """Delete an environment. Needs ``project:write`` and an admin.

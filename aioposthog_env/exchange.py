@@ -9,7 +9,7 @@ import msgspec
 from aioposthog_env import recovery
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import CREATE, RETRIEVE, Endpoint, Repeat, Target
+from aioposthog_env.api.endpoints import CREATE, RETRIEVE, UPDATE, Endpoint, Repeat, Target
 from aioposthog_env.api.era import Era, era_of_payload
 from aioposthog_env.api.routes import (
     Place,
@@ -56,13 +56,22 @@ class Exchange:
         already_done: The environment was found as the call would leave it, so it was not sent.
     """
 
-    def __init__(self, host: Host, options: Options, call: Call[Any], place: Place) -> None:
+    def __init__(
+        self,
+        host: Host,
+        options: Options,
+        call: Call[Any],
+        place: Place,
+        before_write: recovery.BeforeWrite | None = None,
+    ) -> None:
         self._host = host
         self._options = options
         self._call = call
         self._place = place
         self.sender = Sender(host, options, call, place)
         self.already_done = False
+        self._before_write = before_write
+        self._seen: Environment | None = None
         self._before: recovery.Marks | None = None
         self._looked = False
         self._resent = False
@@ -84,6 +93,8 @@ class Exchange:
                     return reply
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
+            if not self._written and self._before_write is not None:
+                await self._before_write.record(self._seen, self._before)
             self._written = True
             delivery = await self.sender.deliver(
                 Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body)
@@ -92,6 +103,8 @@ class Exchange:
                 delivery = _lost_if_unreadable(call.endpoint, delivery)
             if isinstance(delivery, Answered):
                 self._host.budget.give_back()
+                if call.endpoint is RETRIEVE and routes.era is Era.UNKNOWN:
+                    self._learn_era(delivery.reply, style)
                 return delivery.reply
             if isinstance(delivery, Refused):
                 reply = delivery.reply
@@ -106,13 +119,18 @@ class Exchange:
                 return reply
 
     async def _look_first(self, style: Style) -> Reply | None:
-        """Before a token call: read what it will change, and hold it against what was planned.
+        """Before a write: what an earlier process has left open, what the call will change, and whether it is as planned.
 
         Returns:
             The answer, where nothing is left to do.
         """
-        call, self._looked = self._call, True
-        if call.endpoint not in recovery.LEAVES_MARKS or not (call.expected or self._options.retry.read_back):
+        call, before_write, self._looked = self._call, self._before_write, True
+        doubt = None if before_write is None else before_write.doubt
+        if doubt is not None and (done := await self._resolve(doubt, style)) is not None:
+            self.already_done = True
+            return done
+        marks = call.endpoint in recovery.LEAVES_MARKS and (self._options.retry.read_back or before_write is not None)
+        if not (marks or call.expected or call.expected_settings or (before_write is not None and before_write.read)):
             return None
         while True:
             delivery = await self._read_environment(style)
@@ -120,9 +138,29 @@ class Exchange:
                 break
             await self._go_round(delivery, Repeat.SAFE, style)
         self.sender.attempts = Attempts()
-        self._before = recovery.marks(call.endpoint, replies.decode_success(RETRIEVE, delivery.reply.body))
+        self._learn_era(delivery.reply, style)
+        self._seen = replies.decode_success(RETRIEVE, delivery.reply.body)
+        self._before = recovery.marks(call.endpoint, self._seen)
+        self.already_done = self._compared() is recovery.Plan.DONE
+        return delivery.reply if self.already_done else None
+
+    def _compared(self) -> recovery.Plan:
+        """The environment that was read, held against what the call is to replace.
+
+        Raises:
+            StateChangedError: It is neither as planned nor as the call would leave it.
+        """
+        call, seen = self._call, cast("Environment", self._seen)
+        if call.endpoint is UPDATE and call.asked is not None:
+            plan = recovery.compare_settings(call.asked, call.expected_settings, seen.settings, self._host.routes.era.name)
+            if plan is recovery.Plan.CHANGED:
+                raise StateChangedError(
+                    "The environment is no longer as it was planned with: a setting that is to be changed has another value by "
+                    "now. Nothing was sent. Make a new plan."
+                )
+            return plan
         if call.expected is None:
-            return None
+            return recovery.Plan.ACT
         if self._before is None:
             raise StateChangedError(
                 "The answer does not show what is to be replaced, so it cannot be compared. Nothing was sent."
@@ -133,8 +171,31 @@ class Exchange:
                 "The environment is no longer as it was planned with: neither its secret nor its backup is the expected one. "
                 "Nothing was sent. Read it again and make a new plan."
             )
-        self.already_done = plan is recovery.Plan.DONE
-        return delivery.reply if self.already_done else None
+        return plan
+
+    async def _resolve(self, doubt: recovery.Doubt, style: Style) -> Reply | None:
+        """What became of a call that a process which is gone may have sent.
+
+        Returns:
+            The environment, where it happened; None where the call may be sent now.
+
+        Raises:
+            OutcomeUnknownError: It cannot be told.
+        """
+        endpoint, policy = self._call.endpoint, self._options.retry
+        if endpoint.repeat is not Repeat.NEVER:
+            self.sender.attempts.uncertain = True
+            return None
+        observations = [f"an earlier run may have sent it {doubt.age:.0f} s ago"]
+        if doubt.before is None:
+            raise recovery.outcome_unknown(endpoint.name, observations)
+        seen = await self._watch(doubt.before, style, max(0.0, policy.settle - doubt.age))
+        observations += seen.observations
+        if seen.verdict is recovery.Verdict.HAPPENED:
+            return cast("Reply", seen.environment)
+        if seen.verdict is not recovery.Verdict.UNCHANGED or not policy.resend_after_settle:
+            raise recovery.outcome_unknown(endpoint.name, observations)
+        return None
 
     async def _read_environment(self, style: Style) -> Delivery:
         return await self.sender.deliver(Request(RETRIEVE, path(style, RETRIEVE, self._place)))
@@ -159,17 +220,8 @@ class Exchange:
         left = self.sender.time_left()
         patience = settle if left is None else min(settle, left)
 
-        async def read() -> tuple[Environment, Reply] | None:
-            found = await self._read_environment(style)
-            if not isinstance(found, Answered):
-                return None
-            try:
-                return replies.decode_success(RETRIEVE, found.reply.body), found.reply
-            except DecodeError:
-                return None
-
         log.info("%s of environment %s: %s; reading back", endpoint.name, self._place.environment_id, observations[0])
-        seen = await recovery.watch(endpoint, self._before, read, patience)
+        seen = await self._watch(self._before, style, patience)
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
             return cast("Reply", seen.environment)
@@ -179,14 +231,33 @@ class Exchange:
         self._resent = True
         return None
 
+    async def _watch(self, before: recovery.Marks, style: Style, patience: float) -> recovery.Watch:
+        """Look at the environment until something has changed or the patience is over."""
+
+        async def read() -> tuple[Environment, Reply] | None:
+            try:
+                found = await self._read_environment(style)
+            except RateLimitWaitTooLong:
+                return None  # the call itself may have happened, which this error would hide
+            if not isinstance(found, Answered):
+                return None
+            try:
+                return replies.decode_success(RETRIEVE, found.reply.body), found.reply
+            except DecodeError:
+                return None
+
+        return await recovery.watch(self._call.endpoint, before, read, patience)
+
     async def _candidates(self, style: Style) -> str:
         """After a lost create: which environments have the name that was asked for."""
         name = None if self._call.asked is None else self._call.asked.name
         asking = calls.list_page(limit=recovery.MOST_CANDIDATES, offset=0, search=None)
-        found = await self.sender.deliver(Request(asking.endpoint, path(style, asking.endpoint, self._place) + asking.query))
         try:
+            found = await self.sender.deliver(
+                Request(asking.endpoint, path(style, asking.endpoint, self._place) + asking.query)
+            )
             page = replies.decode_success(asking.endpoint, found.reply.body) if isinstance(found, Answered) else None
-        except DecodeError:
+        except (DecodeError, RateLimitWaitTooLong):
             page = None
         if page is None or not isinstance(name, str):
             return "the environments could not be read" if page is None else "no name was asked for"

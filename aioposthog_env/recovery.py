@@ -17,6 +17,10 @@ the result. Where nothing has changed, it matters how the answer was lost:
 So "never twice" holds for handlers that end within the settle time. Anything else that is seen, such as a secret that
 rotated twice, and calls that leave no mark, end as unknown, with the observations. After a lost ``create`` these name the
 environments that have the name that was asked for.
+
+**Compare before acting.** A call can also be told what it is to replace. Then the environment is read first: it is as planned, and
+the call acts; it is as the call would leave it, and nothing is left to do; or it is neither, and nothing is sent. The same look
+resolves what a killed process has left behind, from the marks that its journal holds.
 """
 
 import enum
@@ -35,7 +39,9 @@ from aioposthog_env.api.endpoints import (
 )
 from aioposthog_env.auth import Secret
 from aioposthog_env.errors import OutcomeUnknownError
+from aioposthog_env.models.differences import Digests, differing, digests
 from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.delivery import Failed, Lost
 
 _FIRST_PAUSE: Final = 0.1
@@ -111,6 +117,54 @@ class Plan(enum.Enum):
     ACT = "as planned"
     DONE = "already done"
     CHANGED = "changed"
+
+
+@attrs.frozen
+class Doubt:
+    """A call that a process which is gone may have sent.
+
+    Attributes:
+        before: The marks before it was sent; None for a call that leaves none.
+        age: Seconds since it was about to be sent.
+    """
+
+    before: Marks | None
+    age: float
+
+
+@attrs.frozen
+class BeforeWrite:
+    """What has to be done before a write leaves.
+
+    Attributes:
+        record: Writes down what is about to be sent. It gets the environment as it was read, None where it was not, and the
+            marks of the call.
+        read: Whether the environment is to be read first.
+        doubt: What an earlier process has left open.
+    """
+
+    record: Callable[[Environment | None, Marks | None], Awaitable[None]]
+    read: bool = False
+    doubt: Doubt | None = None
+
+
+def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Plan:
+    """Hold settings against an environment.
+
+    Args:
+        wanted: What the call would set.
+        expected: The digests of what it is to replace; None for whatever is there.
+        now: The settings of the environment.
+        era: The letter of the server's generation.
+    """
+    left = differing(wanted, now, era)
+    if not left:
+        return Plan.DONE
+    if expected is None:
+        return Plan.ACT
+    seen = digests(now, left)
+    # A setting that is as desired by now needs no comparison; every other one must be as it was.
+    return Plan.ACT if all(seen.get(name) == expected.get(name) for name in left) else Plan.CHANGED
 
 
 def compare(expected: str, now: Marks) -> Plan:

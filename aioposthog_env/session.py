@@ -54,6 +54,7 @@ from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
 from aioposthog_env.policy.delivery import Lost, NotSent, Reply
 from aioposthog_env.policy.retry import RetryPolicy
+from aioposthog_env.recovery import BeforeWrite
 from aioposthog_env.sending import Host, Limiter, Options
 from aioposthog_env.telemetry import Hook
 from aioposthog_env.transport import TLS, USER_AGENT, Timeout, Transport
@@ -172,22 +173,27 @@ class PostHogSession:
         """The rate limiter in use; None before entering, and where there is none."""
         return self._host.limiter
 
-    async def call(self, call: Call[T], place: Place) -> Result[T]:
-        """Make a call.
+    async def call(self, call: Call[T], place: Place, before_write: BeforeWrite | None = None) -> Result[T]:
+        """Make a call. Writes to one environment go one after the other.
 
         Args:
             call: What to send.
             place: To which environment, or into which collection.
+            before_write: What has to be done before a write leaves.
 
         Raises:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
         """
         self._host.transport.check_state()
-        exchange = Exchange(self._host, self.options, call, place)
+        exchange = Exchange(self._host, self.options, call, place, before_write)
         try:
             if self.options.enforce_scopes:
                 await self._check_scopes(call, place)
-            reply = await exchange.run()
+            if call.endpoint.reads or place.environment_id is None:
+                reply = await exchange.run()
+            else:
+                async with self._host.turns.of(place.environment_id):
+                    reply = await exchange.run()
             value = self._read(call, reply, already_done=exchange.already_done)
         except PostHogEnvError as error:
             error.about(call.endpoint.name, place.environment_id)
@@ -207,6 +213,19 @@ class PostHogSession:
         ):
             raise SettingsNotAppliedError(fields=fields, environment=value, action_done=endpoint is not UPDATE)
         return cast("T", value)
+
+    def check_kind(self, call: Call[Any]) -> None:
+        """Refuse up front what this kind of credential can never do, whatever its scopes.
+
+        Raises:
+            ScopeError: The action takes a session only.
+        """
+        refused = refusal(call.endpoint, call.endpoint.scope, Grant(self.credential.kind), [])
+        if self.options.enforce_scopes and refused is not None:
+            error = ScopeError(
+                f"Nothing was sent. {refused.message}", missing=refused.missing, credential=self.credential.kind
+            )
+            raise error.about(call.endpoint.name, None)
 
     async def _check_scopes(self, call: Call[Any], place: Place) -> None:
         endpoint, kind = call.endpoint, self.credential.kind

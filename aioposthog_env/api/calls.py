@@ -16,6 +16,7 @@ from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.activity import ActivityPage
 from aioposthog_env.models.converter import encode, unstructure
+from aioposthog_env.models.differences import Digests, digests
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
@@ -39,6 +40,7 @@ class Call(Generic[T]):
         query: The query with its question mark, or nothing.
         asked: The settings that the answer is compared with.
         expected: The digest of the secret or token that the call is to replace; None for whatever is there.
+        expected_settings: The digests of the settings that the call is to replace; None for whatever is there.
     """
 
     endpoint: Endpoint
@@ -47,6 +49,7 @@ class Call(Generic[T]):
     query: str = ""
     asked: TeamSettings | None = None
     expected: str | None = None
+    expected_settings: Digests | None = None
 
 
 def _with_settings(
@@ -81,18 +84,27 @@ def retrieve() -> Call[Environment]:
     return Call(endpoints.RETRIEVE)
 
 
-def update(settings: TeamSettings) -> Call[Environment]:
+def update(settings: TeamSettings, *, expected: TeamSettings | Digests | None = None) -> Call[Environment]:
     """Change settings.
 
+    Args:
+        settings: The settings to change.
+        expected: What they are to replace, as settings or as their digests; None for whatever is there.
+
     Raises:
-        ConfigurationError: No setting is set, or values that no PostHog takes.
+        ConfigurationError: No setting is set, or values that no PostHog takes, or a setting without what is expected of it.
     """
     call = _with_settings(endpoints.UPDATE, settings)
     if not call.fields:
         raise ConfigurationError(
             "Nothing was sent: no setting is set. Give the settings to change, for example anonymize_ips=True."
         )
-    return call
+    if expected is None:
+        return call
+    seen = digests(expected, call.fields) if isinstance(expected, TeamSettings) else dict(expected)
+    if isinstance(expected, TeamSettings) and (missing := sorted(call.fields - set(seen))):
+        raise ConfigurationError(f"expected does not say what {', '.join(missing)} is to replace. Nothing was sent.")
+    return attrs.evolve(call, expected_settings=seen)
 
 
 def create(settings: TeamSettings) -> Call[Environment]:

@@ -32,20 +32,38 @@ def not_applied(asked: TeamSettings, got: Environment) -> list[str]:
         got: What came back.
     """
     wanted, shown = unstructure(asked), unstructure(got.settings)
-    return sorted(name for name, value in wanted.items() if name not in shown or not _as_asked(name, value, shown[name]))
+    return sorted(name for name, value in wanted.items() if name not in shown or not as_asked(name, value, shown[name]))
 
 
-def _as_asked(name: str, wanted: JSONValue, got: JSONValue) -> bool:
+def as_asked(name: str, wanted: JSONValue, got: JSONValue) -> bool:
+    """Whether a setting, as it goes over the wire, came back as it was asked for."""
     if name == "default_data_theme":
         return True
     if name == "session_recording_sample_rate" and isinstance(wanted, str) and isinstance(got, str):
         return Decimal(wanted) == Decimal(got)
-    if (rewrite := _REWRITES.get(name)) is not None:
-        wanted, got = rewrite(wanted), rewrite(got)
+    wanted, got = rewritten(name, wanted), rewritten(name, got)
     if wanted is None:
         # Clearing an object that is merged may leave an empty one.
         return got is None or (got == {} and FACTS[name].merge != "replace")
     return _contained(wanted, got) if name in _COMPARED_BY_KEYS else _trimmed(wanted) == _trimmed(got)
+
+
+def rewritten(name: str, value: JSONValue) -> JSONValue:
+    """A value as the server writes it."""
+    rewrite = _REWRITES.get(name)
+    return value if rewrite is None else rewrite(value)
+
+
+def is_compared_by_keys(name: str) -> bool:
+    """Whether a setting is an object of which the keys that were asked for are compared, whatever else it holds."""
+    return name in _COMPARED_BY_KEYS
+
+
+def without_nulls_inside(value: JSONValue) -> JSONValue:
+    """An object without keys that are null, which to the server are keys that are not there."""
+    if isinstance(value, dict):
+        return {key: without_nulls_inside(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _trimmed(value: JSONValue) -> JSONValue:
