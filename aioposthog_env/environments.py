@@ -8,15 +8,18 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
-from aioposthog_env import access
+from aioposthog_env import access, waiting
 from aioposthog_env.access import AccessReport, EnvironmentAccess
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import Place, Routes
 from aioposthog_env.auth import Credential
+from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, make_plan, undo_run
 from aioposthog_env.bulk.each import Each, place_of
-from aioposthog_env.bulk.run import Refs, checked_refs
+from aioposthog_env.bulk.plan import Plan
+from aioposthog_env.bulk.record import MAIN, JournalPath, Recording
+from aioposthog_env.bulk.run import BulkRun, Refs, checked_refs
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.models.activity import ActivityEntry
@@ -201,9 +204,7 @@ class AsyncEnvironments:
         """
         return await self._call(environment, calls.retrieve())
 
-    async def update(
-        self, environment: AnyRef, settings: TeamSettings, *, expected: TeamSettings | None = None
-    ) -> Environment:
+    async def update(self, environment: AnyRef, settings: TeamSettings, *, expected: TeamSettings | None = None) -> Environment:
         """Change the settings that are set, ``name`` included. Needs ``project:write`` (in 2025 mostly ``project:read``).
 
         Some objects are merged by the server and others replaced; ``TeamSettings`` says which. The answer is compared with
@@ -408,6 +409,9 @@ class AsyncEnvironments:
         concurrency: int = 32,
         stop_after_failures: int | None = None,
         wait_ceiling: float | None = None,
+        journal: JournalPath | None = None,
+        run: str = MAIN,
+        adopt: bool = False,
     ) -> Each:
         """The same call to many environments: ``await environments.each(refs).retrieve()``.
 
@@ -417,6 +421,10 @@ class AsyncEnvironments:
             concurrency: How many are worked on at a time.
             stop_after_failures: After this many failures the rest is skipped; None: go on.
             wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
+            journal: A file in which each write is recorded before it is sent, and its outcome after it. The same call with the
+                same file resumes: what is done is not sent, what is in doubt is looked at, the rest is run.
+            run: The name of the run within the file, which may hold several.
+            adopt: Resume although the run was begun with another credential.
 
         Raises:
             ConfigurationError: Not a collection of environments; nothing was sent.
@@ -431,7 +439,134 @@ class AsyncEnvironments:
             checked_refs(refs),
             concurrency=concurrency,
             stop_after_failures=stop_after_failures,
+            recording=None if journal is None else Recording(journal, run, adopt),
         )
+
+    async def plan(self, desired: Desired, refs: Refs | None = None, *, concurrency: int = 32) -> Plan:
+        """What would have to change, without changing anything. One read per environment.
+
+        Args:
+            desired: The settings for all environments, those of each by its id, or a function of the environment.
+            refs: The environments; may be left out where ``desired`` names them by id.
+            concurrency: How many are read at a time.
+
+        Raises:
+            ConfigurationError: Settings that no PostHog takes, or no environments.
+        """
+        if isinstance(desired, TeamSettings):
+            calls.update(desired)
+        if refs is None:
+            if not isinstance(desired, Mapping):
+                raise ConfigurationError(
+                    "Name the environments: plan(settings, [42, 43]), or plan(settings, environments.list())."
+                )
+            refs = builtins.list(desired)
+        return await make_plan(self.each(refs, concurrency=concurrency), self._session, desired)
+
+    def apply(
+        self,
+        plan: Plan,
+        *,
+        journal: JournalPath | None = None,
+        run: str = MAIN,
+        adopt: bool = False,
+        concurrency: int = 32,
+        max_age: float = 600.0,
+        verify: bool = False,
+        canary: int = 0,
+        stop_after_failures: int | None = None,
+        dry_run: bool = False,
+        wait_ceiling: float | None = None,
+    ) -> BulkRun[Environment]:
+        """Send each environment that differs the settings that differ. Await the run, or enter and iterate it.
+
+        Args:
+            plan: What to change.
+            journal: A file that records it, so that it can be resumed with the same plan, and undone; see ``each``.
+            run: The name of the run within the file.
+            adopt: Resume although the run was begun with another credential.
+            concurrency: How many environments are worked on at a time.
+            max_age: Where an environment was read longer ago than this, in seconds, it is read again first; where a setting has
+                another value by now, it is skipped as ``stale``.
+            verify: Read each environment again afterwards, rather than trust the answer.
+            canary: Change so many environments first, and go on only if all of them succeeded.
+            stop_after_failures: After this many failures the rest is skipped; None: go on.
+            dry_run: Send nothing; what would change is skipped as ``dry run``.
+            wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
+
+        Raises:
+            ConfigurationError: The plan is of another host, or was loaded without its sensitive values.
+        """
+        if canary < 0 or max_age < 0:
+            raise ConfigurationError("canary and max_age must not be below 0.")
+        each = self.each((), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling)
+        how = Applying(
+            concurrency=concurrency,
+            max_age=max_age,
+            verify=verify,
+            canary=canary,
+            stop_after_failures=stop_after_failures,
+            dry_run=dry_run,
+            recording=None if journal is None else Recording(journal, run, adopt),
+        )
+        return apply_plan(each.session, plan, how)
+
+    def undo(
+        self,
+        journal: JournalPath,
+        *,
+        run: str = MAIN,
+        adopt: bool = False,
+        concurrency: int = 32,
+        stop_after_failures: int | None = None,
+        wait_ceiling: float | None = None,
+    ) -> BulkRun[Environment]:
+        """Give back the previous values of what a run has changed, where they still are as the run left them.
+
+        It is recorded in the same file, as the run ``undo`` and the name, and so can be resumed. Sensitive settings are kept
+        as digests only and cannot be given back; the outcome names them in ``not_applied``, or is ``not kept``. One read per
+        environment, and one write where there is something to give back.
+
+        Args:
+            journal: The file.
+            run: The run to undo.
+            adopt: Resume an undo that was begun with another credential.
+            concurrency: How many environments are worked on at a time.
+            stop_after_failures: After this many failures the rest is skipped; None: go on.
+            wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
+
+        Raises:
+            JournalError: When it is run: there is no such run, it changed no settings, or it was at another host.
+        """
+        each = self.each((), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling)
+        recording = Recording(journal, run, adopt)
+        return undo_run(each.session, recording, concurrency=concurrency, stop_after_failures=stop_after_failures)
+
+    async def wait_until_deleted(self, environment: AnyRef, *, deadline: float = 3600.0) -> None:
+        """Wait until an environment that is being deleted is gone. Newer servers delete in the background.
+
+        Args:
+            environment: The environment.
+            deadline: The longest wait, in seconds.
+
+        Raises:
+            WaitTimeoutError: It can still be read.
+            StateChangedError: The server says that it is not being deleted.
+        """
+        await waiting.until_deleted(self._session, as_ref(environment), deadline)
+
+    async def wait_until_demo_data_ready(self, environment: AnyRef, *, deadline: float = 3600.0) -> None:
+        """Wait until the demo data of an environment is made. Takes a session only.
+
+        Args:
+            environment: The environment.
+            deadline: The longest wait, in seconds.
+
+        Raises:
+            WaitTimeoutError: It is still being made.
+            ScopeError: The credential is a token; the action publishes no scope.
+        """
+        await waiting.until_demo_data_ready(self._session, as_ref(environment), deadline)
 
     async def _call(self, environment: AnyRef, call: Call[T]) -> T:
         return (await self._session.call(call, place_of(as_ref(environment)))).value

@@ -24,6 +24,8 @@
     ├── StateChangedError             the environment is no longer as the caller saw it
     ├── SettingsNotAppliedError       the server said yes and did something else
     ├── JournalError                  the record of a bulk run cannot be used
+    ├── SinkError                     a secret was rotated and could not be handed over
+    ├── WaitTimeoutError              what was waited for has not come
     └── BulkError                     a bulk run had failures; carries the report
 
 Every error names the endpoint and the environment where there is one, tells what to do, holds no secret and pickles.
@@ -52,10 +54,12 @@ __all__ = [
     "ScopeError",
     "ServerError",
     "SettingsNotAppliedError",
+    "SinkError",
     "StateChangedError",
     "ThrottledError",
     "TransportError",
     "ValidationError",
+    "WaitTimeoutError",
 ]
 
 
@@ -294,6 +298,17 @@ class SettingsNotAppliedError(PostHogEnvError):
 
 class JournalError(PostHogEnvError):
     """The record of a bulk run cannot be used; says why and what can be saved."""
+
+
+class SinkError(PostHogEnvError):
+    """A secret was rotated, once, and the sink did not take the new one.
+
+    Nothing is lost: ``retrieve`` shows the new secret, and resuming the run with its journal hands it over without rotating.
+    """
+
+
+class WaitTimeoutError(PostHogEnvError, TimeoutError):
+    """What was waited for has not come within the deadline. It may still come."""
 
 
 class BulkError(PostHogEnvError):

@@ -18,9 +18,9 @@ So "never twice" holds for handlers that end within the settle time. Anything el
 rotated twice, and calls that leave no mark, end as unknown, with the observations. After a lost ``create`` these name the
 environments that have the name that was asked for.
 
-**Compare before acting.** A call can also be told what it is to replace. Then the environment is read first: it is as planned, and
-the call acts; it is as the call would leave it, and nothing is left to do; or it is neither, and nothing is sent. The same look
-resolves what a killed process has left behind, from the marks that its journal holds.
+**Compare before acting.** A call can also be told what it is to replace. Then the environment is read first: it is as planned,
+and the call acts; it is as the call would leave it, and nothing is left to do; or it is neither, and nothing is sent. The same
+look resolves what a killed process has left behind, from the marks that its journal holds.
 """
 
 import enum

@@ -23,7 +23,7 @@ import attrs
 
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import UPDATE
+from aioposthog_env.api.endpoints import UPDATE, Endpoint
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import Place, RouteMemory, Routes, check_routes
 from aioposthog_env.api.scopes import Grant, needed_for_update, refusal
@@ -71,6 +71,9 @@ class Result(Generic[T]):
     waited: float
     already_done: bool = False
     """Nothing was sent, because the environment was as the call would leave it."""
+    not_applied: tuple[str, ...] = ()
+    """Settings that could not be set although the rest was."""
+    reason: str | None = None
 
 
 @attrs.define
@@ -214,18 +217,16 @@ class PostHogSession:
             raise SettingsNotAppliedError(fields=fields, environment=value, action_done=endpoint is not UPDATE)
         return cast("T", value)
 
-    def check_kind(self, call: Call[Any]) -> None:
+    def check_kind(self, endpoint: Endpoint) -> None:
         """Refuse up front what this kind of credential can never do, whatever its scopes.
 
         Raises:
             ScopeError: The action takes a session only.
         """
-        refused = refusal(call.endpoint, call.endpoint.scope, Grant(self.credential.kind), [])
+        refused = refusal(endpoint, endpoint.scope, Grant(self.credential.kind), [])
         if self.options.enforce_scopes and refused is not None:
-            error = ScopeError(
-                f"Nothing was sent. {refused.message}", missing=refused.missing, credential=self.credential.kind
-            )
-            raise error.about(call.endpoint.name, None)
+            error = ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=self.credential.kind)
+            raise error.about(endpoint.name, None)
 
     async def _check_scopes(self, call: Call[Any], place: Place) -> None:
         endpoint, kind = call.endpoint, self.credential.kind

@@ -81,7 +81,24 @@ class DeprecationSeen:
     followed: bool
 
 
-Event: TypeAlias = AttemptFinished | RetryScheduled | LimiterWaited | StyleFound | DeprecationSeen
+@attrs.frozen(kw_only=True)
+class Polled:
+    """What is waited for has not come yet; it is looked at again in ``wait`` seconds.
+
+    Attributes:
+        endpoint: The endpoint that was asked.
+        environment_id: The environment.
+        poll: How often it was looked at, from 1.
+        wait: Seconds until the next look.
+    """
+
+    endpoint: str
+    environment_id: int
+    poll: int
+    wait: float
+
+
+Event: TypeAlias = AttemptFinished | RetryScheduled | LimiterWaited | StyleFound | DeprecationSeen | Polled
 Hook: TypeAlias = Callable[[Event], None]
 
 

@@ -8,8 +8,8 @@ environment is in one of three states when the journal is opened again:
 * an intent without an outcome, or one that says *unknown*: **in doubt**. It may have been sent. What a read of the environment
   tells then is decided in ``recovery``, from the digests that the intent holds.
 
-The file is in WAL mode with ``synchronous=FULL``: a commit that has returned survives a crash, and a log that was cut off at any
-byte loses no commit that had returned. One process holds the file at a time; the operating system frees it when the process
+The file is in WAL mode with ``synchronous=FULL``: a commit that has returned survives a crash, and a log that was cut off at
+any byte loses no commit that had returned. One process holds the file at a time; the operating system frees it when the process
 dies. Many workers write through one door: whoever gets there first commits for all who wait, one ``fsync`` for the lot.
 
 No secret is in it: tokens as digests, the credential as a digest, sensitive settings as digests.
@@ -32,6 +32,7 @@ import anyio.to_thread
 import attrs
 import msgspec
 
+from aioposthog_env.bulk.journal_file import STATES, explained, open_file
 from aioposthog_env.errors import JournalError
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import Marks
@@ -39,51 +40,17 @@ from aioposthog_env.recovery import Marks
 Kept: TypeAlias = dict[str, dict[str, JSONValue]]
 """Setting to ``{"value": …}``, or to ``{"digest": …}`` where the value is not kept."""
 
-_APPLICATION: Final = 0x70686A31
-_VERSION: Final = 1
-_STATES: Final = ("intended", "succeeded", "unchanged", "failed", "unknown", "skipped")
-
-_SCHEMA: Final = f"""
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        host TEXT NOT NULL,
-        credential TEXT NOT NULL,
-        endpoint TEXT NOT NULL,
-        body TEXT NOT NULL,
-        started REAL NOT NULL
-    ) STRICT;
-    CREATE TABLE items (
-        run INTEGER NOT NULL REFERENCES runs (id),
-        environment INTEGER NOT NULL,
-        project INTEGER,
-        state TEXT NOT NULL CHECK (state IN {_STATES}),
-        intended REAL,
-        finished REAL,
-        body TEXT,
-        marks TEXT,
-        asked TEXT,
-        before TEXT,
-        after TEXT,
-        error TEXT,
-        attempts INTEGER NOT NULL DEFAULT 0,
-        PRIMARY KEY (run, environment)
-    ) STRICT, WITHOUT ROWID;
-    PRAGMA application_id = {_APPLICATION};
-    PRAGMA user_version = {_VERSION};
-"""
-
 _INTEND: Final = """
     INSERT INTO items (run, environment, project, state, intended, body, marks, asked, before)
     VALUES (:run, :environment, :project, 'intended', :intended, :body, :marks, :asked, :before)
-    ON CONFLICT DO UPDATE SET state = 'intended', intended = :intended, finished = NULL, body = :body, marks = :marks,
-        asked = :asked, before = :before, after = NULL, error = NULL
+    ON CONFLICT (run, environment) DO UPDATE SET
+        state = 'intended', intended = :intended, finished = NULL, body = :body, marks = :marks, asked = :asked, before = :before, after = NULL, error = NULL
 """
 _CONCLUDE: Final = """
     INSERT INTO items (run, environment, project, state, finished, after, error, attempts)
     VALUES (:run, :environment, :project, :state, :finished, :after, :error, :attempts)
-    ON CONFLICT DO UPDATE SET state = :state, finished = :finished, after = coalesce(:after, after), error = :error,
-        attempts = attempts + :attempts
+    ON CONFLICT (run, environment) DO UPDATE SET
+        state = :state, finished = :finished, after = coalesce(:after, after), error = :error, attempts = attempts + :attempts
 """
 
 
@@ -202,7 +169,7 @@ class Journal:
     async def __aenter__(self) -> Self:
         async with self._opening:
             if self._db is None:
-                self._db = await anyio.to_thread.run_sync(_open, self.path)
+                self._db = await anyio.to_thread.run_sync(open_file, self.path)
             self._users += 1
         return self
 
@@ -238,7 +205,7 @@ class Journal:
                 host=host,
                 endpoint=endpoint,
                 started=datetime.fromtimestamp(started, UTC),
-                counts={state: counts.get(id, Counter[str]())[state] for state in _STATES},
+                counts={state: counts.get(id, Counter[str]())[state] for state in STATES},
             )
             for id, name, host, endpoint, started in rows
         ]
@@ -285,14 +252,14 @@ class Journal:
             row = attrs.asdict(identity) | {"name": name, "started": time.time()}
             await self._write(
                 "INSERT INTO runs (name, host, credential, endpoint, body, started)"
-                " VALUES (:name, :host, :credential, :endpoint, :body, :started) ON CONFLICT DO NOTHING",
+                " VALUES (:name, :host, :credential, :endpoint, :body, :started) ON CONFLICT (name) DO NOTHING",
                 row,
             )
         number, found = await self.find(name)
         if (refusal := _other(identity, found, adopt=adopt)) is not None:
             raise JournalError(
-                f"The run {name!r} in {self.path} is another one: {refusal} Nothing was sent. Resume it as it was begun, or name "
-                "another file, or another run in this one."
+                f"The run {name!r} in {self.path} is another one: {refusal} Nothing was sent. Resume it as it was begun, or "
+                "name another file, or another run in this one."
             )
         if found != identity:
             row = {"id": number, "credential": identity.credential}
@@ -335,7 +302,7 @@ class Journal:
         return await anyio.to_thread.run_sync(self._fetch, query, values)
 
     def _fetch(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        with self._thread, _explained(self.path):
+        with self._thread, explained(self.path):
             return self._open_db().execute(query, values).fetchall()
 
     async def _write(self, statement: str, values: dict[str, Any]) -> None:
@@ -351,7 +318,7 @@ class Journal:
             batch.committed = True
 
     def _commit(self, rows: Sequence[_Row]) -> None:
-        with self._thread, _explained(self.path):
+        with self._thread, explained(self.path):
             db = self._open_db()
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -374,7 +341,7 @@ _JSON_COLUMNS: Final = frozenset({"marks", "asked", "before", "after"})
 
 
 def _item(row: Sequence[Any]) -> Item:
-    named = {field.name: value for field, value in zip(attrs.fields(Item), row, strict=True)}
+    named = dict(zip(attrs.fields_dict(Item), row, strict=True))
     for name in _JSON_COLUMNS:
         if named[name] is not None:
             named[name] = msgspec.json.decode(cast("str", named[name]))
@@ -399,86 +366,3 @@ def _other(now: Identity, then: Identity, *, adopt: bool) -> str | None:
     if now.credential != then.credential and not adopt:
         return "it was begun with another credential; if that was replaced, say adopt=True."
     return None
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        # Made before SQLite makes it, so that it is never readable by others, not even for a moment.
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            os.fchmod(handle, 0o600)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise JournalError(f"The journal {path} cannot be opened: {error.strerror}.") from None
-    with _explained(path):
-        db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        with _explained(path):
-            _prepare(db, path)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    # Taken with the first access and kept until the file is closed, or the process is gone.
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("BEGIN IMMEDIATE")
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if not tables:
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            db.execute(statement)
-    elif application != _APPLICATION:
-        raise JournalError(f"{path} is another SQLite file, and no journal. Nothing was changed in it.")
-    elif version > _VERSION:
-        raise JournalError(f"{path} was written by a newer version of this library (format {version}); update it.")
-    db.execute("COMMIT")
-    problems = [text for (text,) in db.execute("PRAGMA quick_check(1)")]
-    if problems != ["ok"]:
-        raise sqlite3.DatabaseError("damaged")
-
-
-class _explained(contextlib.AbstractContextManager[None]):  # noqa: N801  used like a function
-    """Turns SQLite's errors into ours."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not isinstance(error, sqlite3.Error):
-            return
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise JournalError(
-                f"The journal {self._path} is in use by another process, or by another run of this one. Nothing was sent. Wait "
-                "until it is over."
-            ) from None
-        damaged = code is None or code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
-        if damaged:
-            raise JournalError(f"The journal {self._path} is damaged. {_what_can_be_saved(self._path)}") from None
-        raise JournalError(f"The journal {self._path} cannot be used: {error}.") from None
-
-
-def _what_can_be_saved(path: Path) -> str:
-    """What of a damaged file can still be read, in words."""
-    counts: Counter[str] = Counter()
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-            for (state,) in db.execute("SELECT state FROM items"):
-                counts[str(state)] += 1
-    except sqlite3.Error:
-        pass
-    kept = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    saved = f"{counts.total()} items can still be read ({kept})" if counts else "Nothing of it can be read"
-    return (
-        f"{saved}. Keep a copy of the file and of the file ending in -wal beside it; `sqlite3 {path.name} .recover` may save more. "
-        "Until then take every environment of the run as in doubt: read it before you repeat a token call."
-    )

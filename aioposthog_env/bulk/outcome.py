@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError
+from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError, SinkError
 from aioposthog_env.models.environment import EnvironmentRef
 
 T_co = TypeVar("T_co", covariant=True)
@@ -22,7 +22,8 @@ class Outcome(Generic[T_co]):
         ref: The environment.
         status: ``succeeded``; ``unchanged``: nothing had to be done; ``failed``: it did not happen, or the error says what
             did; ``unknown``: it may or may not have happened, look before repeating it; ``skipped``: not tried.
-        reason: Why it is unchanged or skipped, for example ``stopped``.
+        reason: Why it is unchanged or skipped: ``already done``; ``stopped`` or ``canary``, because others failed; ``stale``:
+            it is no longer as it was planned with; ``unreadable``; ``dry run``; ``too young``; ``in doubt``; ``not kept``.
         value: What the call returned; None unless it succeeded.
         error: Why it failed, is unknown, or was skipped.
         not_applied: Settings that the server did not take although the call itself happened.
@@ -104,9 +105,14 @@ class BulkReport(Generic[T_co]):
     def remaining(self) -> list[EnvironmentRef]:
         """The environments that a next run may take: those that failed or were skipped.
 
-        Those whose outcome is unknown are left out, because repeating them may do harm; see ``unknown``.
+        Those whose outcome is unknown are left out, because repeating them may do harm; see ``unknown``. So are those whose
+        secret was rotated and could not be handed over.
         """
-        return [outcome.ref for outcome in self.outcomes if outcome.status in ("failed", "skipped")]
+        return [
+            outcome.ref
+            for outcome in self.outcomes
+            if outcome.status in ("failed", "skipped") and not isinstance(outcome.error, SinkError)
+        ]
 
     def raise_for_failures(self) -> None:
         """Raise unless every environment succeeded or needed nothing.

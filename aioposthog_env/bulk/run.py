@@ -2,15 +2,18 @@
 
 A fixed number of workers draw from one iterator, so memory does not grow with the number of environments (but for the ids
 seen, which keep a duplicate from being run twice). An error of one environment becomes its outcome and disturbs no other.
-Two things stop the rest: a credential that the server refuses, since every further call would be refused too, and
-``stop_after_failures``. What is then left is reported as skipped, so that every environment has an outcome.
+Some things stop the rest: a credential that the server refuses, since every further call would be refused too; a journal or a
+sink that fails; ``stop_after_failures``; a failed canary. What is then left is reported as skipped, so that every environment
+has an outcome.
 
 Outcomes come back through an outbox of bounded size: a deque and one waiting consumer. Where the consumer is slow, the
 workers wait. Leaving the ``async with`` early cancels the workers; calls in flight are cancelled where they are.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
+from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
@@ -18,7 +21,16 @@ import anyio
 import anyio.abc
 
 from aioposthog_env.bulk.outcome import BulkReport, Outcome, failure
-from aioposthog_env.errors import AuthenticationError, ConfigurationError, PostHogEnvError, SettingsNotAppliedError
+from aioposthog_env.bulk.record import RunRecord
+from aioposthog_env.bulk.sink import Sink
+from aioposthog_env.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    JournalError,
+    PostHogEnvError,
+    SettingsNotAppliedError,
+    SinkError,
+)
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
 from aioposthog_env.session import Result
 
@@ -28,7 +40,28 @@ Refs: TypeAlias = Iterable[AnyRef] | AsyncIterable[AnyRef]
 """Which environments: any iterable, also an asynchronous one such as ``environments.list()``."""
 Work: TypeAlias = Callable[[EnvironmentRef], Awaitable[Result[T]]]
 
+AnyIterator: TypeAlias = Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]
+
 _OUTBOX = 64
+_STOPPING = (AuthenticationError, JournalError, SinkError)
+"""Errors that every further environment would meet too."""
+
+
+class Skip(Exception):  # noqa: N818  a way out, no error
+    """Raised by the work on an environment that is left as it is.
+
+    Args:
+        reason: Why, in a word or two.
+        error: Why, for the person who reads it.
+        attempts: Requests sent.
+        waited: Seconds spent waiting.
+    """
+
+    def __init__(self, reason: str, error: PostHogEnvError | None, attempts: int = 0, waited: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
+        self.took: dict[str, Any] = {"attempts": attempts, "waited": waited}
 
 
 class _Outbox(Generic[T]):
@@ -76,13 +109,28 @@ class BulkRun(Generic[T]):
     Await it for a ``BulkReport``, or enter it with ``async with`` and iterate over the outcomes as they come. It runs once.
     """
 
-    def __init__(self, refs: Refs, work: Work[T], *, concurrency: int, stop_after_failures: int | None) -> None:
+    def __init__(
+        self,
+        refs: Refs,
+        work: Work[T],
+        *,
+        concurrency: int,
+        stop_after_failures: int | None,
+        canary: int = 0,
+        record: RunRecord | None = None,
+        sink: Sink | None = None,
+    ) -> None:
         self._source = refs
         self._work = work
         self._concurrency = concurrency
         self._stop_after_failures = stop_after_failures
+        self._canary = canary
+        self._record = record
+        self._sink = sink
+        self._reason = "stopped"
         self._turn = anyio.Lock()
         self._failures = 0
+        self._canary_failed: PostHogEnvError | None = None
         self._stopped_by: PostHogEnvError | None = None
         self._started = False
         self._outbox: _Outbox[T] = _Outbox(_OUTBOX)
@@ -146,6 +194,17 @@ class BulkRun(Generic[T]):
             raise ConfigurationError("A bulk run runs once; call each(…) again for another.")
         self._started = True
         refs = _distinct(self._source)
+        async with contextlib.AsyncExitStack() as stack:
+            for resource in (self._record, self._sink):
+                if resource is not None:
+                    await stack.enter_async_context(resource)
+            if self._canary:
+                await self._work_off(_first(refs, self._canary), keep)
+                if self._canary_failed is not None and self._stopped_by is None:
+                    self._stopped_by, self._reason = self._canary_failed, "canary"
+            await self._work_off(refs, keep)
+
+    async def _work_off(self, refs: AnyIterator, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
         try:
             async with anyio.create_task_group() as workers:
                 for _ in range(self._workers()):
@@ -158,25 +217,36 @@ class BulkRun(Generic[T]):
     def _workers(self) -> int:
         return min(self._concurrency, len(self._source)) if isinstance(self._source, Sized) else self._concurrency
 
-    async def _worker(
-        self,
-        refs: Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef],
-        keep: Callable[[Outcome[T]], Awaitable[None]],
-    ) -> None:
+    async def _worker(self, refs: AnyIterator, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
         while (ref := await self._next(refs)) is not None:
-            await keep(await self._one(ref))
+            outcome = await self._one(ref)
+            if self._record is not None:
+                await self._conclude(self._record, outcome)
+            await keep(outcome)
 
-    async def _next(self, refs: Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]) -> EnvironmentRef | None:
+    async def _conclude(self, record: RunRecord, outcome: Outcome[T]) -> None:
+        try:
+            # What is known is written down, even where the run is cancelled just now.
+            with anyio.CancelScope(shield=True):
+                await record.conclude(outcome)
+        except JournalError as error:
+            self._stopped_by = self._stopped_by or error
+
+    async def _next(self, refs: AnyIterator) -> EnvironmentRef | None:
         if isinstance(refs, Iterator):
             return next(refs, None)
         async with self._turn:  # an asynchronous generator takes one caller at a time
             return await anext(refs, None)
 
     async def _one(self, ref: EnvironmentRef) -> Outcome[T]:
+        if self._record is not None and self._record.is_done(ref):
+            return Outcome(ref=ref, status="unchanged", reason="already done")
         if self._stopped_by is not None:
-            return Outcome(ref=ref, status="skipped", reason="stopped", error=self._stopped_by)
+            return Outcome(ref=ref, status="skipped", reason=self._reason, error=self._stopped_by)
         try:
             result = await self._work(ref)
+        except Skip as skip:
+            return Outcome(ref=ref, status="skipped", reason=skip.reason, error=skip.error, **skip.took)
         except SettingsNotAppliedError as error:
             if error.action_done:
                 return Outcome(
@@ -193,18 +263,33 @@ class BulkRun(Generic[T]):
         return Outcome(
             ref=ref,
             status="unchanged" if result.already_done else "succeeded",
-            reason="already done" if result.already_done else None,
+            reason="already done" if result.already_done else result.reason,
             value=result.value,
+            not_applied=result.not_applied,
             attempts=result.attempts,
             waited=result.waited,
         )
 
     def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:
         self._failures += 1
+        self._canary_failed = self._canary_failed or error
         enough = self._stop_after_failures is not None and self._failures >= self._stop_after_failures
-        if self._stopped_by is None and (enough or isinstance(error, AuthenticationError)):
+        if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
             self._stopped_by = error
         return failure(ref, error)
+
+
+def _first(refs: AnyIterator, number: int) -> AnyIterator:
+    """The first environments of an iterator, which goes on behind them."""
+    return islice(refs, number) if isinstance(refs, Iterator) else _first_of_async(refs, number)
+
+
+async def _first_of_async(refs: AsyncIterator[EnvironmentRef], number: int) -> AsyncIterator[EnvironmentRef]:
+    for _ in range(number):
+        ref = await anext(refs, None)
+        if ref is None:
+            return
+        yield ref
 
 
 def checked_refs(refs: Refs) -> Refs:

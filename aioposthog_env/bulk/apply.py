@@ -1,0 +1,222 @@
+"""Making plans, applying them, and undoing what a journal holds.
+
+**Plan** reads each environment once. **Apply** sends each environment that differs one PATCH with the settings that differ.
+A plan that is older than ``max_age`` is held against the environment first; where one of its settings has been changed since,
+the environment is *stale* and skipped. **Undo** reads each environment that a run has changed, and gives back the previous value
+of every setting that still is as the run left it.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, TypeAlias, cast
+
+import attrs
+
+from aioposthog_env.api import calls
+from aioposthog_env.api.endpoints import UPDATE
+from aioposthog_env.bulk.each import Each, followed, place_of
+from aioposthog_env.bulk.journal import Item, Kept
+from aioposthog_env.bulk.plan import EnvironmentPlan, Plan, differences
+from aioposthog_env.bulk.record import Recording, body_digest, holds, kept
+from aioposthog_env.bulk.run import BulkRun, Skip
+from aioposthog_env.errors import ConfigurationError, JournalError, SettingsNotAppliedError, StateChangedError
+from aioposthog_env.models.applied import not_applied
+from aioposthog_env.models.converter import structure, unstructure
+from aioposthog_env.models.differences import digest, digests
+from aioposthog_env.models.environment import Environment, EnvironmentRef
+from aioposthog_env.models.settings import JSONValue, TeamSettings
+from aioposthog_env.models.validation import check, problems_of
+from aioposthog_env.session import PostHogSession, Result
+
+Desired: TypeAlias = TeamSettings | Mapping[int, TeamSettings] | Callable[[Environment], TeamSettings]
+"""The same settings for all environments, those of each by its id, or a function of the environment as it is."""
+
+
+async def make_plan(each: Each, session: PostHogSession, desired: Desired) -> Plan:
+    """Read each environment once, and say what would have to change."""
+    made_at = datetime.now(UTC)
+    found: list[EnvironmentPlan] = []
+    unreadable: list[tuple[EnvironmentRef, str]] = []
+    async with each.retrieve() as outcomes:
+        async for outcome in outcomes:
+            environment = outcome.value
+            if environment is None:
+                unreadable.append((outcome.ref, str(outcome.error)))
+                continue
+            planned = differences(_desired(desired, environment), environment, session.era, datetime.now(UTC))
+            # The way in which the environment was named is the way in which it is called again.
+            found.append(attrs.evolve(planned, ref=outcome.ref))
+    return Plan(
+        host=session.origin,
+        made_at=made_at,
+        era=session.era,
+        environments=tuple(sorted(found, key=lambda one: one.ref.id)),
+        unreadable=tuple(sorted(unreadable, key=lambda one: one[0].id)),
+    )
+
+
+def _desired(desired: Desired, environment: Environment) -> TeamSettings:
+    if isinstance(desired, TeamSettings):
+        return desired
+    settings = desired.get(environment.id, TeamSettings()) if isinstance(desired, Mapping) else desired(environment)
+    if not isinstance(settings, TeamSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"Desired settings are given as TeamSettings(…), not as a {type(settings).__name__}.")
+    check(settings)
+    return settings
+
+
+@attrs.frozen(kw_only=True)
+class Applying:
+    """How a plan is applied; ``AsyncEnvironments.apply`` describes it."""
+
+    concurrency: int
+    max_age: float
+    verify: bool
+    canary: int
+    stop_after_failures: int | None
+    dry_run: bool
+    recording: Recording | None
+
+
+def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[Environment]:
+    """A run that applies a plan.
+
+    Raises:
+        ConfigurationError: The plan belongs to another host, or lacks sensitive values.
+    """
+    if plan.host != session.origin:
+        raise ConfigurationError(f"The plan was made at {plan.host}, and this is {session.origin}. Nothing was sent.")
+    if withheld := sorted({name for one in plan for name in one.withheld}):
+        raise ConfigurationError(
+            f"The plan was loaded from a file, which does not hold {', '.join(withheld)}. Nothing was sent. Give these "
+            "settings again: Plan.load(path, secrets=TeamSettings(…))."
+        )
+    recording = None if how.dry_run else how.recording
+    record = None if recording is None else recording.of(session, UPDATE.name, plan.digest())
+    planned = {one.ref.id: one for one in plan}
+    reasons = {ref.id: reason for ref, reason in plan.unreadable}
+
+    async def work(ref: EnvironmentRef) -> Result[Environment]:
+        one = planned.get(ref.id)
+        if one is None:
+            raise Skip("unreadable", StateChangedError(f"It could not be read when the plan was made: {reasons[ref.id]}"))
+        if not one.changes:
+            return _NOTHING_TO_DO
+        if how.dry_run:
+            raise Skip("dry run", None)
+        before = None if record is None else record.before_write(ref, calls.update(one.settings), _replaced(one))
+        # What is in doubt is looked at, like what was read long ago.
+        fresh = 0 <= (datetime.now(UTC) - one.read_at).total_seconds() <= how.max_age and not (before and before.doubt)
+        call = calls.update(one.settings, expected=None if fresh else one.expected)
+        try:
+            result = await session.call(call, place_of(ref), before)
+        except StateChangedError as error:
+            raise Skip("stale", error, error.attempts, error.waited) from None
+        return await followed(result, _verified(session, ref, one.settings)) if how.verify else result
+
+    return BulkRun(
+        # Those that change come first, so that the canary goes down a pit with something in it.
+        [one.ref for one in sorted(plan, key=lambda one: not one.changes)] + [ref for ref, _ in plan.unreadable],
+        work,
+        concurrency=how.concurrency,
+        stop_after_failures=how.stop_after_failures,
+        canary=how.canary,
+        record=record,
+    )
+
+
+_NOTHING_TO_DO: Final = Result(cast("Environment", None), 0, 0.0, already_done=True)
+
+
+def _replaced(one: EnvironmentPlan) -> Kept:
+    """What a plan replaces, as a journal keeps it."""
+    replaced: Kept = {}
+    for change in one.changes:
+        if change.digest is not None:
+            hidden = change.sensitive and change.digest != digest(change.name, None)
+            replaced[change.name] = {"digest": change.digest} if hidden else {"value": change.before}
+    return replaced
+
+
+async def _verified(session: PostHogSession, ref: EnvironmentRef, settings: TeamSettings) -> Result[Environment]:
+    """The environment, read again, with the settings in it."""
+    seen = await session.call(calls.retrieve(), place_of(ref))
+    if fields := not_applied(settings, seen.value):
+        error = SettingsNotAppliedError(fields=fields, environment=seen.value)
+        error.attempts, error.waited = seen.attempts, seen.waited
+        raise error.about(UPDATE.name, ref.id)
+    return seen
+
+
+def undo_run(
+    session: PostHogSession, recording: Recording, *, concurrency: int, stop_after_failures: int | None
+) -> BulkRun[Environment]:
+    """A run that undoes what another run of a journal has changed; it is recorded in the same file."""
+    undone = recording.run
+    record = attrs.evolve(recording, run=f"undo {undone}").of(session, UPDATE.name, body_digest(undone.encode()), undoes=undone)
+
+    async def refs() -> AsyncIterator[EnvironmentRef]:
+        for item in record.undone.values():
+            if item.before:
+                yield EnvironmentRef(item.environment, item.project)
+
+    async def work(ref: EnvironmentRef) -> Result[Environment]:
+        seen = await session.call(calls.retrieve(), place_of(ref))
+        back = _previous(record.undone[ref.id], seen.value)
+        if not back.values:
+            if back.not_kept:
+                words = f"The journal does not hold the previous value of {', '.join(back.not_kept)}: set it by hand."
+                raise Skip("not kept", JournalError(words).about(UPDATE.name, ref.id), seen.attempts, seen.waited)
+            if back.changed:
+                words = f"Somebody has changed {', '.join(back.changed)} since, so it was left as it is."
+                raise Skip("stale", StateChangedError(words).about(UPDATE.name, ref.id), seen.attempts, seen.waited)
+            return attrs.evolve(seen, already_done=True)
+        call = calls.update(structure(back.values, TeamSettings))
+        shown = unstructure(seen.value.settings)
+        before = record.before_write(ref, call, kept({name: shown[name] for name in back.values}))
+        result = await followed(seen, session.call(call, place_of(ref), before))
+        now = digests(result.value.settings, list(back.values))
+        if fields := sorted(name for name, value in back.values.items() if now.get(name) != digest(name, value)):
+            # PATCH merges some objects, so a key that the run has added stays.
+            error = SettingsNotAppliedError(fields=fields, environment=result.value)
+            error.attempts, error.waited = result.attempts, result.waited
+            raise error.about(UPDATE.name, ref.id)
+        return attrs.evolve(
+            result, not_applied=tuple(sorted(back.not_kept + back.changed)), reason="not kept" if back.not_kept else None
+        )
+
+    return BulkRun(refs(), work, concurrency=concurrency, stop_after_failures=stop_after_failures, record=record)
+
+
+@attrs.define
+class _Back:
+    """What is to be given back to an environment.
+
+    Attributes:
+        values: The previous values of settings that are as the run left them.
+        not_kept: Settings whose previous value the journal does not hold, or that no PATCH can give back.
+        changed: Settings that somebody has changed since.
+    """
+
+    values: dict[str, JSONValue] = attrs.field(factory=dict[str, JSONValue])
+    not_kept: list[str] = attrs.field(factory=list[str])
+    changed: list[str] = attrs.field(factory=list[str])
+
+
+def _previous(item: Item, environment: Environment) -> _Back:
+    back, shown = _Back(), unstructure(environment.settings)
+    before, asked, after = item.before or {}, item.asked or {}, item.after or {}
+    back.not_kept += sorted(asked.keys() - before.keys())
+    for name, was in before.items():
+        now = kept({name: shown.get(name)})[name]
+        if now == was:
+            continue
+        # Where the answer was lost, what was asked for tells whether the value is the run's.
+        ours = digest(name, shown.get(name)) == after[name] if name in after else holds(name, asked[name], now)
+        if not ours:
+            back.changed.append(name)
+        elif "value" not in was or problems_of(structure({name: was["value"]}, TeamSettings)):
+            back.not_kept.append(name)
+        else:
+            back.values[name] = was["value"]
+    return back
