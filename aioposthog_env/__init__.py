@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from aioposthog_env.access import AccessReport, EndpointAccess, EnvironmentAccess
     from aioposthog_env.api.era import Era
     from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, Secret, SessionCookie
+    from aioposthog_env.bulk.journal import Journal
     from aioposthog_env.bulk.outcome import BulkReport, Outcome
+    from aioposthog_env.bulk.plan import EnvironmentPlan, FieldChange, Plan
     from aioposthog_env.bulk.run import BulkRun
     from aioposthog_env.environments import AsyncEnvironments
     from aioposthog_env.errors import (
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
         ScopeError,
         ServerError,
         SettingsNotAppliedError,
+        SinkError,
         StateChangedError,
         ThrottledError,
         TransportError,
         ValidationError,
+        WaitTimeoutError,
     )
     from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
     from aioposthog_env.models.activity import ActivityEntry
@@ -58,7 +62,9 @@ _ROOMS = {
     "access": ("AccessReport", "EndpointAccess", "EnvironmentAccess"),
     "api.era": ("Era",),
     "auth": ("Credential", "OAuthToken", "PersonalAPIKey", "Secret", "SessionCookie"),
+    "bulk.journal": ("Journal",),
     "bulk.outcome": ("BulkReport", "Outcome"),
+    "bulk.plan": ("EnvironmentPlan", "FieldChange", "Plan"),
     "bulk.run": ("BulkRun",),
     "environments": ("AsyncEnvironments",),
     "errors": (
@@ -81,10 +87,12 @@ _ROOMS = {
         "ScopeError",
         "ServerError",
         "SettingsNotAppliedError",
+        "SinkError",
         "StateChangedError",
         "ThrottledError",
         "TransportError",
         "ValidationError",
+        "WaitTimeoutError",
     ),
     "limiter": ("RateLimiter", "RateLimiterStatistics"),
     "models.activity": ("ActivityEntry",),
@@ -121,11 +129,14 @@ __all__ = [
     "EndpointAccess",
     "Environment",
     "EnvironmentAccess",
+    "EnvironmentPlan",
     "EnvironmentRef",
     "EnvironmentSummary",
     "Era",
+    "FieldChange",
     "IngestionRestriction",
     "InvalidSettingsError",
+    "Journal",
     "JournalError",
     "KeyInfo",
     "NotFoundError",
@@ -135,6 +146,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "PersonalAPIKey",
+    "Plan",
     "PostHogEnvError",
     "PostHogSession",
     "ProductIntent",
@@ -149,6 +161,7 @@ __all__ = [
     "ServerError",
     "SessionCookie",
     "SettingsNotAppliedError",
+    "SinkError",
     "StateChangedError",
     "TeamSettings",
     "ThrottledError",
@@ -156,6 +169,7 @@ __all__ = [
     "TransportError",
     "UnsetType",
     "ValidationError",
+    "WaitTimeoutError",
     "__version__",
     "log_in",
 ]

@@ -74,6 +74,8 @@ class Result(Generic[T]):
     not_applied: tuple[str, ...] = ()
     """Settings that could not be set although the rest was."""
     reason: str | None = None
+    date: str | None = None
+    """The server's clock, as it wrote it in the header ``Date``."""
 
 
 @attrs.define
@@ -202,7 +204,8 @@ class PostHogSession:
             error.about(call.endpoint.name, place.environment_id)
             error.attempts, error.waited = exchange.sender.sent, exchange.sender.waited
             raise
-        return Result(value, exchange.sender.sent, exchange.sender.waited, exchange.already_done)
+        sender = exchange.sender
+        return Result(value, sender.sent, sender.waited, exchange.already_done, date=reply.headers.get("Date"))
 
     def _read(self, call: Call[T], reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""

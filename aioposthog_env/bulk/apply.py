@@ -2,8 +2,8 @@
 
 **Plan** reads each environment once. **Apply** sends each environment that differs one PATCH with the settings that differ.
 A plan that is older than ``max_age`` is held against the environment first; where one of its settings has been changed since,
-the environment is *stale* and skipped. **Undo** reads each environment that a run has changed, and gives back the previous value
-of every setting that still is as the run left it.
+the environment is *stale* and skipped. **Undo** reads each environment that a run has changed, and gives back the previous
+value of every setting that still is as the run left it.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -197,7 +198,7 @@ class Each:
             seen = await self.session.call(calls.retrieve(), place_of(ref))
             if seen.value.secret_api_token_backup is None:
                 return attrs.evolve(seen, already_done=True)
-            age = backup_age(seen.value, {} if record is None else record.rotations, time.time())
+            age = backup_age(seen.value, {} if record is None else record.rotations, time.time(), server_time(seen.date))
             if age is None or age < least:
                 known = "nothing tells how old it is" if age is None else f"it may be only {max(0.0, age):.0f} s old"
                 error = StateChangedError(f"The backup was not deleted: {known}, and {least:.0f} s are asked for.")
@@ -307,21 +308,33 @@ async def followed(earlier: Result[Any], following: Awaitable[Result[T]]) -> Res
     return attrs.evolve(result, attempts=result.attempts + earlier.attempts, waited=result.waited + earlier.waited)
 
 
-def backup_age(environment: Environment, rotations: Mapping[int, tuple[float, str]], now: float) -> float | None:
+def backup_age(
+    environment: Environment, rotations: Mapping[int, tuple[float, str]], now: float, server_now: datetime | None
+) -> float | None:
     """How old the backup of a secret is at least, in seconds; None where nothing tells.
 
     Args:
         environment: As it was read.
         rotations: What a journal holds: when it rotated, and the digest of the secret since.
-        now: The time, in seconds since 1970.
+        now: The time here, in seconds since 1970.
+        server_now: The time of the server, by which ``updated_at`` is to be taken.
     """
     known: list[float] = []
     finished, secret = rotations.get(environment.id, (0.0, ""))
     if isinstance(environment.secret_api_token, Secret) and environment.secret_api_token.digest() == secret:
         known.append(now - finished)
-    if isinstance(environment.updated_at, datetime):
-        known.append(now - environment.updated_at.timestamp())
+    if isinstance(environment.updated_at, datetime) and server_now is not None:
+        known.append((server_now - environment.updated_at).total_seconds())
     return max(known, default=None)
+
+
+def server_time(date: str | None) -> datetime | None:
+    """The server's clock; None where its header is missing or no date."""
+    try:
+        at = None if date is None else parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def place_of(ref: EnvironmentRef) -> Place:

@@ -44,7 +44,8 @@ _INTEND: Final = """
     INSERT INTO items (run, environment, project, state, intended, body, marks, asked, before)
     VALUES (:run, :environment, :project, 'intended', :intended, :body, :marks, :asked, :before)
     ON CONFLICT (run, environment) DO UPDATE SET
-        state = 'intended', intended = :intended, finished = NULL, body = :body, marks = :marks, asked = :asked, before = :before, after = NULL, error = NULL
+        state = 'intended', intended = :intended, finished = NULL, body = :body, marks = :marks, asked = :asked,
+        before = :before, after = NULL, error = NULL
 """
 _CONCLUDE: Final = """
     INSERT INTO items (run, environment, project, state, finished, after, error, attempts)

@@ -111,7 +111,7 @@ class BulkReport(Generic[T_co]):
         return [
             outcome.ref
             for outcome in self.outcomes
-            if outcome.status in ("failed", "skipped") and not isinstance(outcome.error, SinkError)
+            if outcome.status == "skipped" or (outcome.status == "failed" and not isinstance(outcome.error, SinkError))
         ]
 
     def raise_for_failures(self) -> None:

@@ -67,8 +67,8 @@ class Sink:
             what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             message = error.message if isinstance(error, PostHogEnvError) else what
             raise SinkError(
-                f"The secret was rotated, once, and the sink did not take the new one ({message}). Do not rotate again: retrieve "
-                "the environment, which shows it, or resume the run with its journal, which hands it over."
+                f"The secret was rotated, once, and the sink did not take the new one ({message}). Do not rotate again: "
+                "retrieve the environment, which shows it, or resume the run with its journal, which hands it over."
             ) from None
 
 

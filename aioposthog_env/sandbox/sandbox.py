@@ -242,6 +242,7 @@ class Sandbox:
         """
         state = saved.restored(msgspec.json.decode(msgspec.json.encode(snapshot)), self._rng)
         state.plan, state.keys_for_admins_only = self._state.plan, self._state.keys_for_admins_only
+        state.served = self._state.served
         self._server.state = state
 
     def save(self, path: str | Path) -> None:
@@ -337,6 +338,7 @@ class Sandbox:
         runner = web.ServerRunner(web.Server(self._serve, access_log=None), handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
         self._runner = runner
+        self._state.served = True
         await self._listen()
         return self
 

@@ -125,10 +125,16 @@ class State:
         self.effects: Counter[tuple[str, int]] = Counter()
         self.next_id = 1
         self.clock = _BEGINNING
+        self.served = False
 
     def now(self) -> datetime:
-        """A time that moves on with every use, so that nothing happens at the same time."""
+        """A time that moves on with every use, so that nothing happens at the same time.
+
+        While the scene is made, the same times with every seed; once it is served, the real ones.
+        """
         self.clock += timedelta(milliseconds=37)
+        if self.served:
+            self.clock = max(self.clock, datetime.now(UTC))
         return self.clock
 
     def secret(self, prefix: str, length: int = 43) -> str:

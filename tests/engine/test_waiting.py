@@ -1,0 +1,79 @@
+"""Waiting for what PostHog does in the background, on a virtual clock."""
+
+from typing import Any
+
+import pytest
+
+from aioposthog_env import ConfigurationError, NotFoundError, StateChangedError, WaitTimeoutError
+from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.errors import PostHogEnvError
+from aioposthog_env.models.environment import Environment, EnvironmentRef
+from aioposthog_env.session import Result
+from aioposthog_env.telemetry import Event, Polled
+from aioposthog_env.waiting import until_deleted, until_demo_data_ready
+
+pytestmark = [pytest.mark.looptime]
+
+
+class Answers:
+    """Stands for the session: gives one answer after the other, the last for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.events: list[Event] = []
+        self.asked: list[Endpoint] = []
+        self.options = self
+        self.hooks = [self.events.append]
+
+    async def call(self, call: Any, place: Any) -> Result[Any]:
+        self.asked.append(call.endpoint)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, PostHogEnvError):
+            raise answer
+        return Result(answer, 1, 0.0)
+
+
+def pending(value: bool) -> Environment:
+    return Environment(id=7, name="x", is_pending_deletion=value)
+
+
+REF = EnvironmentRef(7)
+GONE = NotFoundError("gone", status=404)
+
+
+async def test_until_it_is_gone_with_growing_pauses(looptime: Any) -> None:
+    session: Any = Answers(*[pending(True)] * 12, GONE)
+    await until_deleted(session, REF, 3600.0)
+    waits = [event.wait for event in session.events if isinstance(event, Polled)]
+    assert waits[:3] == [1.0, 1.5, 2.25]
+    assert waits == sorted(waits)
+    assert max(waits) == 30.0
+    assert [event.poll for event in session.events] == list(range(1, 13))
+    assert session.events[0].environment_id == 7
+    assert looptime == round(sum(waits), 5)
+
+
+async def test_a_server_that_does_not_say_is_waited_for_too() -> None:
+    await until_deleted(Answers(Environment(id=7, name="x"), GONE), REF, 60.0)  # type: ignore[arg-type]
+
+
+async def test_what_is_not_being_deleted_is_not_waited_for() -> None:
+    with pytest.raises(StateChangedError, match="environment 7: It is not being deleted"):
+        await until_deleted(Answers(pending(False)), REF, 60.0)  # type: ignore[arg-type]
+
+
+async def test_the_deadline(looptime: Any) -> None:
+    with pytest.raises(WaitTimeoutError, match=r"the deletion may still come\. Waited 60 s") as caught:
+        await until_deleted(Answers(pending(True)), REF, 60.0)  # type: ignore[arg-type]
+    assert isinstance(caught.value, TimeoutError)
+    assert looptime == pytest.approx(60)
+    with pytest.raises(ConfigurationError, match="above 0"):
+        await until_deleted(Answers(pending(True)), REF, 0.0)  # type: ignore[arg-type]
+
+
+async def test_until_the_demo_data_is_there() -> None:
+    session: Any = Answers(True, True, False)
+    await until_demo_data_ready(session, REF, 60.0)
+    assert [endpoint.name for endpoint in session.asked] == ["is_generating_demo_data"] * 3
+    with pytest.raises(WaitTimeoutError, match="still being made"):
+        await until_demo_data_ready(Answers(True), REF, 5.0)  # type: ignore[arg-type]

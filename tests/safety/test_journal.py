@@ -1,0 +1,470 @@
+"""The journal: what is on the disk when something goes wrong, and what a resumed run makes of it."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from aioposthog_env import (
+    AsyncEnvironments,
+    ConfigurationError,
+    EnvironmentRef,
+    Journal,
+    JournalError,
+    OutcomeUnknownError,
+    PersonalAPIKey,
+    Sandbox,
+    ScopeError,
+    Secret,
+    TeamSettings,
+)
+from tests.conftest import QUICK, connect, logged_in
+
+LOOKING = attrs.evolve(QUICK, read_back=True, settle=0.1, settle_after_500=0.1)
+RESENDING = attrs.evolve(LOOKING, resend_after_settle=True)
+REFUSED = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+BERLIN = TeamSettings(timezone="Europe/Berlin")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.db"
+
+
+def calls(sandbox: Sandbox) -> Counter[str | None]:
+    return Counter(call.endpoint for call in sandbox.calls)
+
+
+@contextlib.asynccontextmanager
+async def scene(number: int = 5, **options: Any) -> AsyncGenerator[tuple[Sandbox, AsyncEnvironments], None]:
+    async with Sandbox(number) as sandbox, logged_in(sandbox, routes="project", **{"retry": LOOKING} | options) as client:
+        yield sandbox, client
+
+
+def rewrite(path: Path, statement: str) -> None:
+    """Bring the file into the state in which a killed process would have left it."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+
+
+# Resuming
+
+
+async def test_what_is_done_is_not_sent_again(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        first = await environments.each([1, 2, 3], journal=path).rotate_secret_token()
+        assert len(first.succeeded) == 3
+        sandbox.calls.clear()
+        second = await environments.each(sandbox.environment_ids, journal=path).rotate_secret_token()
+        assert {one.ref.id: (one.status, one.reason) for one in second} == {
+            1: ("unchanged", "already done"),
+            2: ("unchanged", "already done"),
+            3: ("unchanged", "already done"),
+            4: ("succeeded", None),
+            5: ("succeeded", None),
+        }
+        assert calls(sandbox) == {"retrieve": 2, "rotate_secret_token": 2}
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in sandbox.environment_ids)
+
+
+async def test_an_intent_is_on_the_disk_before_the_request_leaves(path: Path) -> None:
+    asking = anyio.Event()
+    async with scene(hooks=[lambda event: asking.set()]) as (sandbox, environments):
+        sandbox.fault("delay_before_effect", "rotate_secret_token", before=0.3)
+        async with anyio.create_task_group() as tasks:
+
+            async def rotate() -> None:
+                await environments.each([1], journal=path).rotate_secret_token()
+
+            tasks.start_soon(rotate)
+            await asking.wait()
+            await anyio.sleep(0.15)
+            copy = path.with_name("copy.db")
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+            (item,) = await Journal(copy).items()
+            assert (item.state, item.in_doubt, item.done) == ("intended", True, False)
+            assert item.marks is not None
+            assert item.marks["secret"] == Secret(sandbox.environment(1).secret_api_token or "").digest()
+
+
+@pytest.mark.parametrize("state", ["intended", "unknown"])
+async def test_in_doubt_and_it_happened(path: Path, state: str) -> None:
+    async with scene() as (sandbox, environments):
+        await environments.each([1, 2], journal=path).rotate_secret_token()
+        rewrite(path, f"UPDATE items SET state = '{state}', finished = NULL, after = NULL WHERE environment = 1")
+        taken: list[tuple[int, object]] = []
+        again = environments.each([1, 2], journal=path).rotate_secret_token(
+            sink=lambda one: taken.append((one.id, one.secret_api_token))
+        )
+        report = await again
+        assert {one.status for one in report} == {"unchanged"}
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+        assert taken == [(1, Secret(sandbox.environment(1).secret_api_token or ""))]
+        assert all(item.done for item in await Journal(path).items())
+
+
+async def test_in_doubt_and_nothing_changed_is_unknown_unless_resending_is_allowed(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        sandbox.fault("drop_unread", "rotate_secret_token")
+        report = await environments.each([1], journal=path).rotate_secret_token()
+        assert len(report.unknown) == 1
+        sandbox.calls.clear()
+        (unknown,) = (await environments.each([1], journal=path).rotate_secret_token()).unknown
+        assert isinstance(unknown.error, OutcomeUnknownError)
+        assert "an earlier run may have sent it" in unknown.error.observations[0]
+        assert calls(sandbox)["rotate_secret_token"] == 0
+        (item,) = await Journal(path).items()
+        assert item.in_doubt
+        resending = environments.with_options(retry=RESENDING)
+        assert len((await resending.each([1], journal=path).rotate_secret_token()).succeeded) == 1
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
+async def test_in_doubt_and_rotated_twice_since_is_unknown(path: Path) -> None:
+    async with scene(retry=RESENDING) as (sandbox, environments):
+        await environments.each([1], journal=path).rotate_secret_token()
+        rewrite(path, "UPDATE items SET state = 'intended'")
+        await environments.rotate_secret_token(1)
+        report = await environments.each([1], journal=path).rotate_secret_token()
+        assert len(report.unknown) == 1
+        assert sandbox.effects["rotate_secret_token", 1] == 2
+
+
+async def test_what_is_in_doubt_waits_out_the_settle_time(path: Path) -> None:
+    async with scene(retry=attrs.evolve(RESENDING, settle=0.4)) as (sandbox, environments):
+        sandbox.fault("drop_unread", "rotate_secret_token", times=None)
+        await environments.with_options(retry=attrs.evolve(LOOKING, settle=0.01)).each([1], journal=path).rotate_secret_token()
+        sandbox.clear_faults()
+        began = anyio.current_time()
+        await environments.each([1], journal=path).rotate_secret_token()
+        assert anyio.current_time() - began > 0.25
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
+async def test_what_is_in_doubt_and_cannot_be_looked_at_stays_in_doubt(path: Path) -> None:
+    async with scene(retry=attrs.evolve(RESENDING, max_attempts=1)) as (sandbox, environments):
+        sandbox.fault("drop_after_effect", "rotate_secret_token")
+        await environments.each([1], journal=path).rotate_secret_token()
+        rewrite(path, "UPDATE items SET state = 'intended'")
+        sandbox.answer_next("retrieve", 403, REFUSED, times=99)
+        report = await environments.each([1], journal=path).rotate_secret_token()
+        assert len(report.unknown) == 1
+        sandbox.clear_faults()
+        async with sandbox.refusing_connections(), logged_in(sandbox, retry=RESENDING) as elsewhere:
+            assert len((await elsewhere.each([1], journal=path, adopt=True).rotate_secret_token()).failed) == 1
+        (item,) = await Journal(path).items()
+        assert item.in_doubt
+        assert len((await environments.each([1], journal=path, adopt=True).rotate_secret_token()).unchanged) == 1
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
+async def test_counted_calls_in_doubt_are_never_sent_again(path: Path) -> None:
+    async with scene(retry=RESENDING) as (sandbox, environments):
+        sandbox.fault("drop_after_effect", "add_product_intent")
+        assert len((await environments.each([1], journal=path).add_product_intent("session_replay")).unknown) == 1
+        assert len((await environments.each([1, 2], journal=path).add_product_intent("session_replay")).unknown) == 1
+        assert sandbox.effects["add_product_intent", 1] == 1
+        assert sandbox.effects["add_product_intent", 2] == 1
+
+
+async def test_a_delete_in_doubt_is_sent_again_and_may_find_it_gone(path: Path) -> None:
+    async with Sandbox(3, era="2025-11") as sandbox, connect(sandbox) as environments:
+        await environments.each([1, 2], journal=path).delete()
+        rewrite(path, "UPDATE items SET state = 'intended' WHERE environment = 1")
+        report = await environments.each([1, 2, 3], journal=path).delete()
+        assert {one.ref.id: one.status for one in report} == {1: "succeeded", 2: "unchanged", 3: "succeeded"}
+        assert not sandbox.environment_ids
+
+
+async def test_settings_in_doubt_are_compared(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        await environments.each([1, 2, 3], journal=path).update(BERLIN)
+        rewrite(path, "UPDATE items SET state = 'intended', after = NULL")
+        sandbox.environment(2).settings["timezone"] = "UTC"
+        sandbox.calls.clear()
+        report = await environments.each([1, 2, 3], journal=path).update(BERLIN)
+        assert {one.ref.id: one.status for one in report} == {1: "unchanged", 2: "succeeded", 3: "unchanged"}
+        assert calls(sandbox) == {"retrieve": 3, "update": 1}
+        items = {item.environment: item for item in await Journal(path).items()}
+        assert all(item.before == {"timezone": {"value": "UTC"}} for item in items.values())
+
+
+async def test_a_plan_in_doubt_is_compared_and_skipped_where_it_is_stale(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        plan = await environments.plan(BERLIN, [1, 2, 3])
+        await environments.apply(plan, journal=path)
+        rewrite(path, "UPDATE items SET state = 'intended', after = NULL")
+        sandbox.environment(2).settings["timezone"] = "UTC"
+        sandbox.environment(3).settings["timezone"] = "Asia/Tokyo"
+        report = await environments.apply(plan, journal=path)
+        assert {one.ref.id: (one.status, one.reason) for one in report} == {
+            1: ("unchanged", "already done"),
+            2: ("succeeded", None),
+            3: ("skipped", "stale"),
+        }
+
+
+async def test_failures_are_tried_again_with_the_first_values_kept(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        sandbox.fault("drop_after_effect", "update", times=None)
+        assert len((await environments.each([1], journal=path).update(BERLIN)).failed) == 1
+        sandbox.clear_faults()
+        sandbox.environment(1).settings["anonymize_ips"] = False
+        both = attrs.evolve(BERLIN)
+        assert len((await environments.each([1], journal=path).update(both)).unchanged) == 1
+        await environments.undo(path)
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
+
+
+async def test_a_function_of_the_environment_is_recorded_too(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+
+        def named(ref: EnvironmentRef) -> TeamSettings:
+            return TeamSettings(name=f"No {ref.id}")
+
+        (await environments.each([1, 2], journal=path).update(named)).raise_for_failures()
+        assert len((await environments.each([1, 2], journal=path).update(named)).unchanged) == 2
+        (await environments.undo(path)).raise_for_failures()
+        assert sandbox.environment(2).settings["name"] == "Environment 0002"
+
+
+# Another run
+
+
+async def test_another_host_credential_endpoint_or_body_is_refused(path: Path) -> None:
+    async with Sandbox(2) as sandbox, Sandbox(2) as other:
+        async with connect(sandbox) as environments:
+            await environments.each([1], journal=path).update(BERLIN)
+            with pytest.raises(JournalError, match="begun with other settings"):
+                await environments.each([1], journal=path).update(TeamSettings(timezone="UTC"))
+            with pytest.raises(JournalError, match="it calls update, and this is delete"):
+                await environments.each([1], journal=path).delete()
+            plan = await environments.plan(BERLIN, [1])
+            with pytest.raises(JournalError, match="or as another plan"):
+                await environments.apply(plan, journal=path)
+            assert len((await environments.each([1], journal=path, run="other").delete()).succeeded) == 1
+        async with connect(other) as environments:
+            with pytest.raises(JournalError, match="it was begun at http"):
+                await environments.each([1], journal=path).update(BERLIN)
+        async with connect(sandbox) as environments:
+            sandbox.calls.clear()
+            with pytest.raises(JournalError, match="adopt=True"):
+                await environments.each([1], journal=path).update(BERLIN)
+            assert not sandbox.calls
+            assert len((await environments.each([1], journal=path, adopt=True).update(BERLIN)).unchanged) == 1
+            assert len((await environments.each([1], journal=path).update(BERLIN)).unchanged) == 1
+        names = [
+            (run.name, run.endpoint, run.counts["succeeded"] + run.counts["unchanged"]) for run in await Journal(path).runs()
+        ]
+        assert names == [("main", "update", 1), ("other", "delete", 1)]
+
+
+async def test_runs_of_one_file_at_the_same_time(path: Path) -> None:
+    journal = Journal(path)
+    async with Sandbox(20) as one, Sandbox(20) as two, connect(one) as here, connect(two) as there:
+
+        async def change(environments: AsyncEnvironments, ids: list[int], run: str) -> None:
+            (await environments.each(ids, journal=journal, run=run).update(BERLIN)).raise_for_failures()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(change, here, one.environment_ids, "us")
+            tasks.start_soon(change, there, two.environment_ids, "eu")
+        assert {run.name: run.counts["succeeded"] for run in await journal.runs()} == {"us": 20, "eu": 20}
+
+
+async def test_a_second_process_is_refused_and_a_second_run_of_the_same_path(path: Path) -> None:
+    code = (
+        "import anyio, sys\nfrom aioposthog_env import Journal, JournalError\n"
+        "try:\n    anyio.run(Journal(sys.argv[1]).runs)\nexcept JournalError as error:\n    print(error)\n"
+    )
+    async with Journal(path):
+        done = await anyio.run_process([sys.executable, "-c", code, str(path)])
+        assert b"in use by another process" in done.stdout
+        with pytest.raises(JournalError, match="in use by another process, or by another run"):
+            await Journal(path).runs()
+        # The attempt has not freed the file.
+        done = await anyio.run_process([sys.executable, "-c", code, str(path)])
+        assert b"in use by another process" in done.stdout
+    assert await Journal(path).runs() == []
+
+
+async def test_reads_are_not_recorded(path: Path) -> None:
+    async with scene() as (_, environments):
+        with pytest.raises(ConfigurationError, match="changes nothing"):
+            environments.each([1], journal=path).retrieve()
+        assert not path.exists()
+
+
+# The file
+
+
+async def test_only_its_owner_can_read_it(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with Journal(path):
+            assert {stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()} == {0o600}
+        path.chmod(0o644)
+        await Journal(path).runs()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+async def test_no_secret_is_in_it(path: Path) -> None:
+    async with Sandbox(5) as sandbox, logged_in(sandbox, retry=LOOKING) as environments:
+        sandbox.environment(1).settings["conversations_settings"] = {"widget_public_token": sandbox.environment(1).api_token}
+        sandbox.fault("drop_unread", "rotate_secret_token")
+        async with Journal(path):
+            pass
+        journal = Journal(path)
+        await environments.each([1, 2, 3], journal=journal, run="a").rotate_secret_token()
+        await environments.each([1, 2, 3], journal=journal, run="b").reset_token()
+        await environments.each([1], journal=journal, run="c").update(
+            TeamSettings(conversations_settings={"color": "a-rather-unusual-colour"}, timezone="Asia/Tokyo")
+        )
+        (item,) = await journal.items("c")
+        assert item.before is not None
+        assert item.before["timezone"] == {"value": "UTC"}
+        assert set(item.before["conversations_settings"]) == {"digest"}
+        content = path.read_bytes()
+        held = [secret for secret in sandbox.secrets if secret.encode() in content]
+        assert not held
+        assert b"a-rather-unusual-colour" not in content
+        assert b"Asia/Tokyo" in content  # the search finds what is there
+
+
+WRITER = """
+import anyio, os, sys
+from aioposthog_env.bulk.journal import Identity, Journal
+
+async def main():
+    journal = Journal(sys.argv[1])
+    await journal.__aenter__()
+    identity = Identity(host="h", credential="c", endpoint="update", body="b")
+    run, _ = await journal.begin("main", identity, adopt=False)
+    for environment in range(1, 41):
+        values = {"environment": environment, "project": None, "body": "b", "marks": None, "asked": None, "before": None}
+        await journal.intend(run, values)
+        print(environment, os.path.getsize(sys.argv[1] + "-wal"), flush=True)
+    os._exit(0)
+
+anyio.run(main)
+"""
+
+
+def test_a_log_that_was_cut_off_at_any_byte_opens_and_holds_what_was_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    done = subprocess.run([sys.executable, "-c", WRITER, str(path)], capture_output=True, text=True, check=True)
+    acknowledged = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    log = Path(f"{path}-wal").read_bytes()
+    assert acknowledged[-1] == (40, len(log))
+    main = path.read_bytes()
+    cuts = sorted({*range(0, len(log), 997), *(size + by for _, size in acknowledged for by in (-1, 0, 1)), len(log)})
+    for cut in cuts:
+        copy = tmp_path / "copy" / "run.db"
+        copy.parent.mkdir()
+        copy.write_bytes(main)
+        Path(f"{copy}-wal").write_bytes(log[:cut])
+        expected = max((environment for environment, size in acknowledged if size <= cut), default=0)
+        try:
+            items = anyio.run(Journal(copy).items)
+        except JournalError as error:
+            assert "holds no run" in str(error)  # noqa: PT017  cut off before the run was begun
+            items = []
+        assert len(items) >= expected
+        assert all(item.in_doubt for item in items)
+        shutil.rmtree(copy.parent)
+
+
+async def test_a_damaged_file_says_what_can_be_saved(path: Path) -> None:
+    async with scene(60, retry=LOOKING) as (sandbox, environments):
+        await environments.each(sandbox.environment_ids, journal=path).update(BERLIN)
+        content = bytearray(path.read_bytes())
+        content[-4096:] = b"\xff" * 4096
+        path.write_bytes(content)
+        sandbox.calls.clear()
+        with pytest.raises(JournalError, match=r"is damaged\. \d+ items can still be read .*sqlite3 run.db .recover"):
+            await environments.each(sandbox.environment_ids, journal=path).update(BERLIN)
+        path.write_bytes(b"SQLite format 3\0" + b"\x07" * 5000)
+        with pytest.raises(JournalError, match=r"is damaged\. Nothing of it can be read"):
+            await environments.each([1], journal=path).update(BERLIN)
+        assert not sandbox.calls
+
+
+async def test_a_file_that_is_no_journal_is_left_as_it_is(path: Path) -> None:
+    rewrite(path, "CREATE TABLE mine (x)")
+    with pytest.raises(JournalError, match="another SQLite file"):
+        await Journal(path).runs()
+    rewrite(path, "INSERT INTO mine VALUES (1)")
+    path.write_bytes(b"just a text, long enough to be read as a header" * 10)
+    with pytest.raises(JournalError, match="is damaged"):
+        await Journal(path).runs()
+    with pytest.raises(JournalError, match="cannot be opened: No such file"):
+        await Journal(path.parent / "nowhere" / "run.db").runs()
+
+
+async def test_a_newer_format_is_refused(path: Path) -> None:
+    await Journal(path).runs()
+    rewrite(path, "PRAGMA user_version = 2")
+    with pytest.raises(JournalError, match="newer version"):
+        await Journal(path).runs()
+
+
+async def test_a_journal_that_cannot_be_written_stops_the_run_before_anything_is_sent(path: Path) -> None:
+    async with scene(20) as (sandbox, environments):
+        await environments.each([1], journal=path).update(BERLIN)
+        rewrite(path, "CREATE TRIGGER full BEFORE INSERT ON items BEGIN SELECT raise(ABORT, 'the disk is full'); END")
+        report = await environments.each(sandbox.environment_ids, journal=path, concurrency=2).update(BERLIN)
+        assert calls(sandbox)["update"] == 1
+        assert isinstance(report.stopped_by, JournalError)
+        assert "the disk is full" in str(report.stopped_by)
+        assert len(report.skipped) >= 16
+        assert len(report) == 20
+
+
+async def test_an_outcome_that_cannot_be_written_stays_in_doubt(path: Path) -> None:
+    async with scene(5) as (sandbox, environments):
+        await environments.each([1], journal=path).rotate_secret_token()
+        rewrite(path, "CREATE TRIGGER full BEFORE UPDATE ON items BEGIN SELECT raise(ABORT, 'the disk is full'); END")
+        report = await environments.each([2, 3], journal=path, concurrency=1).rotate_secret_token()
+        assert [(one.ref.id, one.status) for one in report] == [(2, "succeeded"), (3, "skipped")]
+        rewrite(path, "DROP TRIGGER full")
+        assert {item.environment: item.in_doubt for item in await Journal(path).items()} == {1: False, 2: True}
+        report = await environments.each([2, 3], journal=path).rotate_secret_token()
+        assert {one.ref.id: one.status for one in report} == {2: "unchanged", 3: "succeeded"}
+        assert sandbox.effects["rotate_secret_token", 2] == 1
+
+
+async def test_the_summary_of_a_run(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        sandbox.fault("drop_unread", "rotate_secret_token")
+        await environments.each([1, 2, 99], journal=path).rotate_secret_token()
+        (run,) = await Journal(path).runs()
+        assert (run.name, run.host, run.endpoint) == ("main", sandbox.url, "rotate_secret_token")
+        assert {state: count for state, count in run.counts.items() if count} == {"succeeded": 1, "failed": 1, "unknown": 1}
+        with pytest.raises(JournalError, match="holds no run 'other'; it holds 'main'"):
+            await Journal(path).items("other")
+        unknown = next(item for item in await Journal(path).items() if item.state == "unknown")
+        assert "may or may not have happened" in (unknown.error or "")
+        assert unknown.attempts > 1
+
+
+async def test_a_key_is_not_taken_where_only_a_session_will_do_and_no_file_is_made(path: Path) -> None:
+    async with Sandbox(2) as sandbox, AsyncEnvironments(sandbox.url, auth=PersonalAPIKey(sandbox.key())) as environments:
+        with pytest.raises(ScopeError, match="session"):
+            environments.each([1, 2], journal=path).rotate_secret_token()
+        assert not sandbox.calls
+        assert not path.exists()
