@@ -46,6 +46,8 @@ from aioposthog_env.policy.delivery import Failed, Lost
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
+_LATE_LOOKS: Final = 3
+"""How often a look after the settle time is tried again where it fails."""
 
 _WHERE_TO_LOOK: Final = {
     "create": "list the environments and look for the name",
@@ -199,26 +201,32 @@ async def watch(
 ) -> Watch:
     """Look, with growing pauses, until something has changed or the settle time is over.
 
+    Only a look after the settle time tells that nothing has changed, so it is tried a few times more where it fails.
+
     Args:
         endpoint: The call.
         before: Its marks before it was sent.
         read: Reads the environment: the environment and what to keep of the answer, or None where that failed.
         settle: How long to look, in seconds.
     """
-    seen, began, pause = Watch(), anyio.current_time(), _FIRST_PAUSE
+    seen, began, pause, late = Watch(), anyio.current_time(), _FIRST_PAUSE, 0
     while True:
+        asked = anyio.current_time() - began
         found = await read()
         at = anyio.current_time() - began
         now = None if found is None else marks(endpoint, found[0])
         if found is None or now is None:
+            seen.verdict = None
             seen.observations.append(f"after {at:.1f} s: the environment could not be read")
         else:
             seen.verdict, seen.environment = judge(before, now), found[1]
             seen.observations.append(f"after {at:.1f} s: {seen.verdict.value} ({_digests(now)})")
-        left = settle - (anyio.current_time() - began)
-        if seen.verdict in {Verdict.HAPPENED, Verdict.UNCLEAR} or left <= 0:
+        late += asked >= settle
+        over = late > 0 and (seen.verdict is not None or late > _LATE_LOOKS)
+        if over or seen.verdict in {Verdict.HAPPENED, Verdict.UNCLEAR}:
             return seen
-        await anyio.sleep(min(pause, left))
+        left = settle - (anyio.current_time() - began)
+        await anyio.sleep(_FIRST_PAUSE if late else max(0.0, min(pause, left)))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

@@ -28,11 +28,11 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
 import anyio
-import anyio.to_thread
 import attrs
 import msgspec
 
 from aioposthog_env.bulk.journal_file import STATES, explained, open_file
+from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import JournalError
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import Marks
@@ -159,7 +159,6 @@ class Journal:
         self.path = Path(path)
         self._db: sqlite3.Connection | None = None
         self._users = 0
-        self._opening = anyio.Lock()
         self._turn = anyio.Lock()
         self._thread = threading.Lock()
         self._batch = _Batch()
@@ -168,25 +167,30 @@ class Journal:
         return f"Journal({str(self.path)!r})"
 
     async def __aenter__(self) -> Self:
-        async with self._opening:
-            if self._db is None:
-                self._db = await anyio.to_thread.run_sync(open_file, self.path)
-            self._users += 1
+        self._users += 1
+        try:
+            await in_thread(self._open)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            async with self._opening:
-                self._users -= 1
-                if self._users == 0 and self._db is not None:
-                    db, self._db = self._db, None
-                    await anyio.to_thread.run_sync(self._close, db)
+        self._users -= 1
+        await in_thread(self._close)
 
-    def _close(self, db: sqlite3.Connection) -> None:
+    def _open(self) -> None:
         with self._thread:
-            db.close()
+            if self._db is None:
+                self._db = open_file(self.path)
+
+    def _close(self) -> None:
+        with self._thread:
+            if self._users == 0 and self._db is not None:
+                db, self._db = self._db, None
+                db.close()
 
     async def runs(self) -> list[RunSummary]:
         """The runs of the file, oldest first.
@@ -300,7 +304,7 @@ class Journal:
         return [_item(row) for row in rows]
 
     async def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        return await anyio.to_thread.run_sync(self._fetch, query, values)
+        return await in_thread(self._fetch, query, values)
 
     def _fetch(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._thread, explained(self.path):
@@ -314,18 +318,17 @@ class Journal:
                 return
             if batch is self._batch:
                 self._batch = _Batch()
-            # Written again by the next in line where this one is cancelled meanwhile; each row may be written twice.
-            await anyio.to_thread.run_sync(self._commit, batch.rows)
-            batch.committed = True
+            await in_thread(self._commit, batch)
 
-    def _commit(self, rows: Sequence[_Row]) -> None:
+    def _commit(self, batch: _Batch) -> None:
         with self._thread, explained(self.path):
             db = self._open_db()
             db.execute("BEGIN IMMEDIATE")
             try:
-                for statement, values in rows:
+                for statement, values in batch.rows:
                     db.execute(statement, values)
                 db.execute("COMMIT")
+                batch.committed = True
             except sqlite3.Error:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("ROLLBACK")

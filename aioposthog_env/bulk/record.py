@@ -121,11 +121,11 @@ class RunRecord:
             if self._undoes is not None:
                 self.undone = {item.environment: item for item in await self._changes_of(self._undoes)}
             self._number, items = await self._journal.begin(self._name, self._identity, adopt=self._adopt)
+            self.rotations = await self._journal.rotations()
         except BaseException:
             await self._journal.__aexit__(None, None, None)
             raise
         self._items = {item.environment: item for item in items}
-        self.rotations = await self._journal.rotations()
         self._open = {item.environment for item in items if item.in_doubt}
         return self
 

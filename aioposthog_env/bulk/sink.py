@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeAlias, cast
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from aioposthog_env.auth import Secret
+from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, SinkError
 from aioposthog_env.models.environment import Environment
 
@@ -41,14 +41,24 @@ class Sink:
 
     async def __aenter__(self) -> Self:
         if self._path is not None:
-            self._file = await anyio.to_thread.run_sync(_open, self._path)
+            try:
+                await in_thread(self._open, self._path)
+            except BaseException:
+                self._close()
+                raise
         return self
+
+    def _open(self, path: Path) -> None:
+        self._file = _open(path)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close()
 
     async def hand_over(self, environment: Environment) -> None:
         """Hand the new secret of an environment over.
@@ -59,7 +69,7 @@ class Sink:
         try:
             async with self._turn:
                 if self._file is not None:
-                    await anyio.to_thread.run_sync(_append, self._file, environment)
+                    await in_thread(_append, self._file, environment)
                 else:
                     await _call(cast("Taker", self._take), environment)
         except Exception as error:
@@ -76,7 +86,7 @@ async def _call(take: Taker, environment: Environment) -> None:
     if inspect.iscoroutinefunction(take) or inspect.iscoroutinefunction(getattr(take, "__call__", None)):  # noqa: B004
         await cast("Awaitable[object]", take(environment))
         return
-    result: Any = await anyio.to_thread.run_sync(take, environment)
+    result: Any = await in_thread(take, environment)
     if inspect.isawaitable(result):
         await result
 

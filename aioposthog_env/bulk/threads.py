@@ -1,0 +1,28 @@
+"""Blocking work on files, off the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+async def in_thread(function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+    """Run a function in a thread, to its end, whatever cancels the caller meanwhile.
+
+    A thread cannot be cancelled, so a caller that does not wait would go on while its file is still being written.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    cancelled = False
+    with anyio.CancelScope(shield=True):
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError:
+                cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return work.result()
