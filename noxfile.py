@@ -60,6 +60,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def torture(session: nox.Session) -> None:
+    """Processes that apply and rotate are killed 200 times; the short form of this is among the tests."""
+    install(session, "test")
+    session.run("pytest", "-s", "tests/safety/test_killed.py", env={"TORTURE": "1"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The main job on the embedded sandbox."""
     install(session)

@@ -118,6 +118,11 @@ class FaultPlan:
         """Put a fault behind those that are there."""
         self._faults.append(fault)
 
+    @property
+    def pending(self) -> int:
+        """How many are still to come."""
+        return len(self._faults)
+
     def clear(self) -> None:
         """Forget all of them."""
         self._faults.clear()

@@ -281,6 +281,11 @@ class Sandbox:
         """
         self._faults.add(named_fault(name, endpoint=endpoint, **changes))
 
+    @property
+    def pending_faults(self) -> int:
+        """How many faults are still to come."""
+        return self._faults.pending
+
     def clear_faults(self) -> None:
         """Forget the faults that have not happened."""
         self._faults.clear()

@@ -90,17 +90,26 @@ async def test_every_fault(era: EraName, name: str) -> None:
     told: Counter[str] = Counter()
     async with scene(era, len(FAULTS), POLICY) as (sandbox, environments):
         await environments.retrieve(1)
-        for id, fault in enumerate(FAULTS, start=1):
-            changes = (
-                {"before": DELAY} if fault == "delay_before_effect" else {"after": DELAY} if FAULTS[fault].get("after") else {}
-            )
-            sandbox.fault(fault, name, **changes)
+
+        async def one(id: int, fault: str) -> None:
             label = f"made {id}"
             known, error = await report(call(environments, era, name, id, label))
             await anyio.sleep(2 * DELAY if known != "happened" else 0)
             check(name, known, error, effects(sandbox, name, id, label))
             told[known] += 1
-            sandbox.clear_faults()
+
+        async with anyio.create_task_group() as tasks:
+            for id, fault in enumerate(FAULTS, start=1):
+                delay = {
+                    "delay_before_effect": {"before": DELAY},
+                    "delay_after_effect": {"after": DELAY},
+                    "stall": {"after": DELAY},
+                }
+                # A fault is met by the next request to the endpoint, so the one before must have met its own.
+                sandbox.fault(fault, name, **delay.get(fault, {}))
+                tasks.start_soon(one, id, fault)
+                while sandbox.pending_faults:
+                    await anyio.sleep(0.001)
     print(f"\n{era} {name}: {len(FAULTS)} faults, {dict(told)}")
     assert told["happened"] >= 4
 
@@ -146,15 +155,22 @@ async def test_ten_thousand_random_calls() -> None:
     told: Counter[str] = Counter()
     doubled = 0
     base = random.SystemRandom().randrange(10**6)
-    for run in range(RUNS):
-        seed = base + run
-        try:
-            found, twice = await play(seed, CALLS // RUNS)
-        except BaseException:
-            print(f"\nseed {seed}")
-            raise
-        told += found
-        doubled += twice
+    seeds = iter(range(base, base + RUNS))
+
+    async def worker() -> None:
+        nonlocal told, doubled
+        for seed in seeds:
+            try:
+                found, twice = await play(seed, CALLS // RUNS)
+            except Exception:
+                print(f"\nseed {seed}")
+                raise
+            told += found
+            doubled += twice
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(worker)
     print(f"\n{told.total()} calls, seeds {base} to {base + RUNS - 1}: {dict(told)}, doubled {doubled}")
     assert told.total() == CALLS
     assert doubled == 0

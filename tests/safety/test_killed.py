@@ -1,6 +1,7 @@
 """A process that applies and rotates is killed at random instants, again and again, until it is done.
 
-The short form runs always. ``nox -s torture`` runs the whole: ``TORTURE=1`` in the environment. ``pytest -s`` shows the numbers.
+The short form runs always; ``nox -s torture`` runs the whole, with ``TORTURE=1`` in the environment. ``pytest -s`` shows the
+numbers.
 """
 
 import json
