@@ -15,7 +15,7 @@ from aioposthog_env.api.calls import Call
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import Place, Routes
 from aioposthog_env.auth import Credential
-from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, make_plan, undo_run
+from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, by_id, make_plan, undo_run
 from aioposthog_env.bulk.each import Each, place_of
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.bulk.record import MAIN, JournalPath, Recording
@@ -456,11 +456,11 @@ class AsyncEnvironments:
         if isinstance(desired, TeamSettings):
             calls.update(desired)
         if refs is None:
-            if not isinstance(desired, Mapping):
+            if (named := by_id(desired)) is None:
                 raise ConfigurationError(
                     "Name the environments: plan(settings, [42, 43]), or plan(settings, environments.list())."
                 )
-            refs = builtins.list(desired)
+            refs = builtins.list(named)
         return await make_plan(self.each(refs, concurrency=concurrency), self._session, desired)
 
     def apply(

@@ -138,17 +138,20 @@ class Exchange:
             return None
         reply = await self._read_safely(style)
         self._learn_era(reply, style)
-        self._seen = replies.decode_success(RETRIEVE, reply.body)
-        self._before = recovery.marks(call.endpoint, self._seen)
+        self._take_note(reply)
         if self._before is None and marks and style == "project":
             # Up to 2025 the project path does not show the secret, and the root path does.
             self._reading = "root"
             with contextlib.suppress(NotFoundError, PermissionDeniedError):
                 reply = await self._read_safely(style)
-                self._seen = replies.decode_success(RETRIEVE, reply.body)
-                self._before = recovery.marks(call.endpoint, self._seen)
+                self._take_note(reply)
         self.already_done = self._compared() is recovery.Plan.DONE
         return reply if self.already_done else None
+
+    def _take_note(self, reply: Reply) -> None:
+        """Keep what was read before the call."""
+        seen: Environment = replies.decode_success(RETRIEVE, reply.body)
+        self._seen, self._before = seen, recovery.marks(self._call.endpoint, seen)
 
     async def _read_safely(self, style: Style) -> Reply:
         """Read the environment, again where that fails."""

@@ -32,8 +32,21 @@ Desired: TypeAlias = TeamSettings | Mapping[int, TeamSettings] | Callable[[Envir
 """The same settings for all environments, those of each by its id, or a function of the environment as it is."""
 
 
+def by_id(desired: Desired) -> Mapping[int, TeamSettings] | None:
+    """The desired settings by id, where they were given so."""
+    if isinstance(desired, Mapping):
+        return cast("Mapping[int, TeamSettings]", desired)  # type: ignore[redundant-cast]
+    return None
+
+
 async def make_plan(each: Each, session: PostHogSession, desired: Desired) -> Plan:
-    """Read each environment once, and say what would have to change."""
+    """Read each environment once, and say what would have to change.
+
+    Raises:
+        ConfigurationError: Settings that no PostHog takes, or none for an environment.
+    """
+    for settings in (by_id(desired) or {}).values():
+        check(settings)
     made_at = datetime.now(UTC)
     found: list[EnvironmentPlan] = []
     unreadable: list[tuple[EnvironmentRef, str]] = []
@@ -58,11 +71,14 @@ async def make_plan(each: Each, session: PostHogSession, desired: Desired) -> Pl
 def _desired(desired: Desired, environment: Environment) -> TeamSettings:
     if isinstance(desired, TeamSettings):
         return desired
-    settings = desired.get(environment.id, TeamSettings()) if isinstance(desired, Mapping) else desired(environment)
-    if not isinstance(settings, TeamSettings):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"Desired settings are given as TeamSettings(…), not as a {type(settings).__name__}.")
-    check(settings)
-    return settings
+    named = by_id(desired)
+    if named is None:
+        settings = cast("Callable[[Environment], TeamSettings]", desired)(environment)
+        check(settings)
+        return settings
+    if environment.id not in named:
+        raise ConfigurationError(f"desired holds no settings for environment {environment.id}.")
+    return named[environment.id]
 
 
 @attrs.frozen(kw_only=True)

@@ -32,7 +32,7 @@ class Sink:
     """Hands secrets over, one at a time. Open while the run goes on."""
 
     def __init__(self, given: AnySink) -> None:
-        if not callable(given) and not isinstance(given, str | os.PathLike):
+        if not callable(given) and not isinstance(given, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("sink takes a callable, or the path of a file.")
         self._take = given if callable(given) else None
         self._path = None if callable(given) else Path(given)

@@ -1,7 +1,9 @@
 """Cancelled at every step of the event loop: the journal tells the truth, and a resumed run ends right."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -11,10 +13,10 @@ from tests.conftest import QUICK, logged_in
 POLICY = attrs.evolve(QUICK, read_back=True, settle=0.02, settle_after_500=0.02, resend_after_settle=True)
 
 
-async def cancelled_at(step: int, run: object) -> bool:
+async def cancelled_at(step: int, run: Coroutine[Any, Any, None]) -> bool:
     """Run it, and cancel it at one step of the event loop. Whether it was over before."""
     loop = asyncio.get_running_loop()
-    task: asyncio.Task[object] = asyncio.ensure_future(run)  # type: ignore[arg-type]
+    task = asyncio.ensure_future(run)
 
     def count(left: int) -> None:
         if left:

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
-from typing import get_args
+from typing import Any, get_args
 
 import anyio
 import attrs
@@ -126,7 +126,8 @@ async def play(seed: int, number: int) -> tuple[Counter[str], int]:
         for fault in FAULTS:
             before = {"before": rng.uniform(0, DELAY)} if fault == "delay_before_effect" else {}
             after = {"after": rng.uniform(0, DELAY)} if FAULTS[fault].get("after") else {}
-            sandbox.fault(fault, probability=0.02, times=None, **before, **after)
+            changes: dict[str, Any] = {"probability": 0.02, "times": None} | before | after
+            sandbox.fault(fault, **changes)
 
         async def one(id: int, name: str) -> None:
             nonlocal doubled

@@ -84,11 +84,12 @@ async def test_by_id_by_function_and_by_environment() -> None:
         (TeamSettings(anonymize_ips=None), [1], "null is not taken"),  # type: ignore[arg-type]
         (TeamSettings(anonymize_ips=True), None, "Name the environments"),
         ({1: {"anonymize_ips": True}}, None, "given as TeamSettings"),
+        ({1: TeamSettings(timezone="UTC")}, [1, 2], "no settings for environment 2"),
         ({1: TeamSettings(timezone=None)}, None, "null is not taken"),  # type: ignore[arg-type]
     ],
 )
 async def test_bad_input_is_refused(desired: Any, refs: Any, words: str) -> None:
-    async with Sandbox(1) as sandbox, connect(sandbox) as environments:
+    async with Sandbox(2) as sandbox, connect(sandbox) as environments:
         with pytest.raises(ConfigurationError, match=words):
             await environments.plan(desired, refs)
         assert not sandbox.effects
@@ -129,7 +130,8 @@ async def test_replaced_objects_differ_by_all_they_hold() -> None:
     async with Sandbox(1) as sandbox, connect(sandbox) as environments:
         name = "session_recording_network_payload_capture_config"
         sandbox.environment(1).settings[name] = {"recordHeaders": True, "recordBody": True}
-        plan = await environments.plan(TeamSettings(**{name: NetworkPayloadCaptureConfig(record_headers=True)}), [1])
+        headers = NetworkPayloadCaptureConfig(record_headers=True)
+        plan = await environments.plan(TeamSettings(session_recording_network_payload_capture_config=headers), [1])
         assert plan.changing
         await environments.apply(plan)
         assert sandbox.environment(1).settings[name] == {"recordHeaders": True}
@@ -169,12 +171,12 @@ async def test_a_saved_plan_does_the_same_and_holds_no_secret(tmp_path: Path) ->
     hook = "https://hooks.slack.com/services/T000/B000/planned-secret-value"
     async with Sandbox(4, era="2025-11", lacking_anonymize_ips=2) as sandbox, connect(sandbox) as environments:
         sandbox.environment(1).settings["slack_incoming_webhook"] = "https://hooks.slack.com/services/T000/B000/old-secret"
-        wanted = TeamSettings(anonymize_ips=True, slack_incoming_webhook=hook)  # type: ignore[arg-type]
+        wanted = TeamSettings(anonymize_ips=True, slack_incoming_webhook=hook)
         plan = await environments.plan(wanted, sandbox.environment_ids)
         plan.save(tmp_path / "plan.json")
         text = (tmp_path / "plan.json").read_text()
         assert not [secret for secret in (hook, "old-secret", *sandbox.secrets) if secret in text + str(plan) + repr(plan)]
-        loaded = Plan.load(tmp_path / "plan.json", secrets=TeamSettings(slack_incoming_webhook=hook))  # type: ignore[arg-type]
+        loaded = Plan.load(tmp_path / "plan.json", secrets=TeamSettings(slack_incoming_webhook=hook))
         assert loaded == plan
         assert loaded.digest() == plan.digest()
         with pytest.raises(ConfigurationError, match=r"does not hold slack_incoming_webhook.*secrets="):
@@ -223,10 +225,12 @@ async def test_an_old_plan_is_held_against_the_environment_first() -> None:
 async def test_max_age_is_ten_minutes_and_can_be_said() -> None:
     async with Sandbox(1, lacking_anonymize_ips=1) as sandbox, connect(sandbox, routes="project") as environments:
         plan = await environments.plan(TeamSettings(anonymize_ips=True), [1])
-        for seconds, age, reads in ((590, {}, 0), (610, {}, 1), (-60, {}, 1), (30, {"max_age": 20}, 1)):
+        for seconds, age, reads in ((590, 600, 0), (610, 600, 1), (-60, 600, 1), (30, 20, 1)):
             sandbox.environment(1).settings["anonymize_ips"] = False
             sandbox.calls.clear()
-            await environments.apply(old(plan, seconds), **age)
+            await (
+                environments.apply(old(plan, seconds)) if age == 600 else environments.apply(old(plan, seconds), max_age=age)
+            )
             assert calls(sandbox)["retrieve"] == reads
 
 
@@ -395,8 +399,8 @@ async def test_undo_says_what_it_cannot_give_back(tmp_path: Path) -> None:
     new, before = "https://hooks.slack.com/services/new-secret-hook", "https://hooks.slack.com/services/old-secret-hook"
     async with Sandbox(2, era="2025-11") as sandbox, connect(sandbox) as environments:
         sandbox.environment(1).settings["slack_incoming_webhook"] = before
-        wanted = TeamSettings(timezone="Europe/Berlin", slack_incoming_webhook=new)  # type: ignore[arg-type]
-        plan = await environments.plan({1: wanted, 2: TeamSettings(slack_incoming_webhook=new)})  # type: ignore[arg-type]
+        wanted = TeamSettings(timezone="Europe/Berlin", slack_incoming_webhook=new)
+        plan = await environments.plan({1: wanted, 2: TeamSettings(slack_incoming_webhook=new)})
         (await environments.apply(plan, journal=tmp_path / "run.db")).raise_for_failures()
         written = (tmp_path / "run.db").read_bytes()
         assert not [secret for secret in (new, before, *sandbox.secrets) if secret.encode() in written]
