@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_python_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = blocks("python")
+    example = blocks("python")[0]
     assert 'AsyncEnvironments("eu")' in example
     with serving(20, lacking_anonymize_ips=7) as sandbox:
         monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
@@ -27,6 +27,33 @@ def test_the_python_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         exec(compile(example.replace('"eu"', ""), "README.md", "exec"), {"__name__": "__main__"})
         assert all(sandbox.environment(id).settings["anonymize_ips"] for id in sandbox.environment_ids)
     assert capsys.readouterr().out.startswith("7 environments in ")
+
+
+def test_the_example_of_plan_apply_and_undo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    example = blocks("python")[1]
+    monkeypatch.chdir(tmp_path)
+    with serving(20, lacking_anonymize_ips=7) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        exec(compile(example.replace('"eu"', ""), "README.md", "exec"), {"__name__": "__main__"})
+        assert all(sandbox.effects["setting anonymize_ips", id] in {0, 2} for id in sandbox.environment_ids)
+        assert sum(sandbox.effects.values()) > 0
+    assert "7 of 20 environments would change." in capsys.readouterr().out
+    assert {one.name for one in tmp_path.iterdir()} == {"plan.json", "run.db"}
+
+
+def test_the_example_of_a_rotation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    example = blocks("python")[2].replace('"eu"', "HOST").replace('"alice@example.com", "…"', "EMAIL, PASSWORD")
+    monkeypatch.chdir(tmp_path)
+    with serving(50) as sandbox:
+        names = {"HOST": sandbox.url, "EMAIL": sandbox.user.email, "PASSWORD": sandbox.user.password}
+        for _ in range(2):  # the second log-in is another session, so the journal is another one, too
+            exec(compile(example, "README.md", "exec"), {"__name__": "__main__", **names})
+            (tmp_path / "rotation.db").unlink()
+        assert [sandbox.effects["rotate_secret_token", id] for id in (41, 42, 43)] == [0, 2, 2]
+    assert len((tmp_path / "secrets.jsonl").read_text().splitlines()) == 4
 
 
 def test_the_shell_examples(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,12 @@ from aioposthog_env import (
     AsyncEnvironments,
     BulkReport,
     Environment,
+    EnvironmentPlan,
     EnvironmentSummary,
+    FieldChange,
     IngestionRestriction,
+    Journal,
+    Plan,
     Secret,
     SessionCookie,
     TeamSettings,
@@ -35,6 +39,22 @@ async def single(environments: AsyncEnvironments) -> None:
     async for entry in environments.activity(42):
         assert_type(entry, ActivityEntry)
     assert_type(await log_in("us", "a@example.com", "password"), SessionCookie)
+
+
+async def safety(environments: AsyncEnvironments) -> None:
+    """Plan, apply, undo, rotate, wait."""
+    plan = await environments.plan({1: TeamSettings(timezone="UTC")})
+    assert_type(plan, Plan)
+    assert_type(plan.environments, tuple[EnvironmentPlan, ...])
+    assert_type(plan.environments[0].changes, tuple[FieldChange, ...])
+    assert_type(await environments.apply(plan, journal="run.db", canary=1), BulkReport[Environment])
+    assert_type(await environments.undo(Journal("run.db")), BulkReport[Environment])
+    each = environments.each([1], journal="run.db", run="rotation", adopt=True)
+    assert_type(await each.rotate_secret_token(sink=lambda one: one.id, verify=True), BulkReport[Environment])
+    assert_type(await each.delete_secret_token_backup(min_age=60), BulkReport[Environment])
+    assert_type(await environments.update(1, TeamSettings(), expected=TeamSettings()), Environment)
+    await environments.wait_until_deleted(1, deadline=60)
+    await environments.wait_until_demo_data_ready(1)
 
 
 async def bulk(environments: AsyncEnvironments) -> None:
