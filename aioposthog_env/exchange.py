@@ -260,9 +260,13 @@ class Exchange:
             if not isinstance(found, Answered):
                 return None
             try:
-                return replies.decode_success(RETRIEVE, found.reply.body), found.reply
+                seen: Environment = replies.decode_success(RETRIEVE, found.reply.body)
             except DecodeError:
                 return None
+            if self._reading is None and style == "project" and recovery.marks(self._call.endpoint, seen) is None:
+                self._reading = "root"
+                return await read()
+            return seen, found.reply
 
         return await recovery.watch(self._call.endpoint, before, read, patience)
 

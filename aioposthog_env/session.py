@@ -16,7 +16,7 @@ other policies: connections, limiter, retry budget and all that was found out ab
 
 from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import anyio
 import attrs
@@ -73,7 +73,8 @@ class Result(Generic[T]):
     """Nothing was sent, because the environment was as the call would leave it."""
     not_applied: tuple[str, ...] = ()
     """Settings that could not be set although the rest was."""
-    reason: str | None = None
+    reason: Literal["not kept"] | None = None
+    """What the outcome of a bulk run says beside its status."""
     date: str | None = None
     """The server's clock, as it wrote it in the header ``Date``."""
 

@@ -11,6 +11,7 @@ from aioposthog_env.models.environment import EnvironmentRef
 
 T_co = TypeVar("T_co", covariant=True)
 
+Reason: TypeAlias = Literal["already done", "stopped", "canary", "stale", "unreadable", "dry run", "too young", "not kept"]
 Status: TypeAlias = Literal["succeeded", "unchanged", "failed", "unknown", "skipped"]
 
 
@@ -23,7 +24,8 @@ class Outcome(Generic[T_co]):
         status: ``succeeded``; ``unchanged``: nothing had to be done; ``failed``: it did not happen, or the error says what
             did; ``unknown``: it may or may not have happened, look before repeating it; ``skipped``: not tried.
         reason: Why it is unchanged or skipped: ``already done``; ``stopped`` or ``canary``, because others failed; ``stale``:
-            it is no longer as it was planned with; ``unreadable``; ``dry run``; ``too young``; ``in doubt``; ``not kept``.
+            it is no longer as it was planned with; ``unreadable``; ``dry run``; ``too young``; ``not kept``. ``docs/safety.md``
+            tells what to do.
         value: What the call returned; None unless it succeeded.
         error: Why it failed, is unknown, or was skipped.
         not_applied: Settings that the server did not take although the call itself happened.
@@ -33,7 +35,7 @@ class Outcome(Generic[T_co]):
 
     ref: EnvironmentRef
     status: Status
-    reason: str | None = None
+    reason: Reason | None = None
     value: T_co | None = None
     error: PostHogEnvError | None = None
     not_applied: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from typing import Any, Final, Self, TypeAlias
 import attrs
 
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE, Repeat
+from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE
 from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
 from aioposthog_env.bulk.outcome import Outcome
@@ -154,15 +154,10 @@ class RunRecord:
             ref: The environment.
             call: The call.
             previous: The settings that it replaces, where they are known without reading them once more.
-
-        Raises:
-            JournalError: An earlier session has begun something else there.
         """
-        item, body = self._items.get(ref.id), body_digest(call.body)
+        item = self._items.get(ref.id)
         doubt = None
         if item is not None and item.in_doubt:
-            if item.body != body and call.endpoint.repeat is Repeat.NEVER:
-                raise JournalError("An earlier session of this run has begun to send something else here. Nothing was sent.")
             doubt = Doubt(item.marks, max(0.0, time.time() - (item.intended or 0.0)))
 
         async def record(seen: Environment | None, before: Marks | None) -> None:
@@ -176,7 +171,7 @@ class RunRecord:
                 {
                     "environment": ref.id,
                     "project": ref.project_id,
-                    "body": body,
+                    "body": body_digest(call.body),
                     "marks": before,
                     "asked": None if asked is None else kept(asked),
                     "before": None if replaced is None else still_kept(first.before, first.asked, replaced),

@@ -20,7 +20,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import anyio
 import anyio.abc
 
-from aioposthog_env.bulk.outcome import BulkReport, Outcome, failure
+from aioposthog_env.bulk.outcome import BulkReport, Outcome, Reason, failure
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.bulk.sink import Sink
 from aioposthog_env.errors import (
@@ -57,9 +57,9 @@ class Skip(Exception):  # noqa: N818  a way out, no error
         waited: Seconds spent waiting.
     """
 
-    def __init__(self, reason: str, error: PostHogEnvError | None, attempts: int = 0, waited: float = 0.0) -> None:
+    def __init__(self, reason: Reason, error: PostHogEnvError | None, attempts: int = 0, waited: float = 0.0) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason: Reason = reason
         self.error = error
         self.took: dict[str, Any] = {"attempts": attempts, "waited": waited}
 
@@ -127,7 +127,7 @@ class BulkRun(Generic[T]):
         self._canary = canary
         self._record = record
         self._sink = sink
-        self._reason = "stopped"
+        self._reason: Reason = "stopped"
         self._turn = anyio.Lock()
         self._failures = 0
         self._canary_failed: PostHogEnvError | None = None
@@ -198,8 +198,8 @@ class BulkRun(Generic[T]):
             for resource in (self._record, self._sink):
                 if resource is not None:
                     await stack.enter_async_context(resource)
-            if self._canary:
-                await self._work_off(_first(refs, self._canary), keep)
+            if self._canary and isinstance(refs, Iterator):
+                await self._work_off(islice(refs, self._canary), keep)
                 if self._canary_failed is not None and self._stopped_by is None:
                     self._stopped_by, self._reason = self._canary_failed, "canary"
             await self._work_off(refs, keep)
@@ -277,19 +277,6 @@ class BulkRun(Generic[T]):
         if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
             self._stopped_by = error
         return failure(ref, error)
-
-
-def _first(refs: AnyIterator, number: int) -> AnyIterator:
-    """The first environments of an iterator, which goes on behind them."""
-    return islice(refs, number) if isinstance(refs, Iterator) else _first_of_async(refs, number)
-
-
-async def _first_of_async(refs: AsyncIterator[EnvironmentRef], number: int) -> AsyncIterator[EnvironmentRef]:
-    for _ in range(number):
-        ref = await anext(refs, None)
-        if ref is None:
-            return
-        yield ref
 
 
 def checked_refs(refs: Refs) -> Refs:
