@@ -32,7 +32,7 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value: str | None = value
-        self._hint = _hint(value)
+        self._hint: str | None = None  # made when it is shown, which is rare
 
     def reveal(self) -> str:
         """Give the value itself.
@@ -48,19 +48,24 @@ class Secret:
         """A SHA-256 digest, safe to store, which tells whether two secrets are the same."""
         return hashlib.sha256(self.reveal().encode()).hexdigest()
 
+    def _shown(self) -> str:
+        if self._hint is None:
+            self._hint = _hint(self.reveal())
+        return self._hint
+
     def __repr__(self) -> str:
-        return f"Secret({self._hint!r})"
+        return f"Secret({self._shown()!r})"
 
     __str__ = __repr__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value and self._hint == other._hint
+        return isinstance(other, Secret) and self._value == other._value and self._shown() == other._shown()
 
     def __hash__(self) -> int:
-        return hash((Secret, self._value, self._hint))
+        return hash((Secret, self._value, self._shown()))
 
     def __getstate__(self) -> str:
-        return self._hint
+        return self._shown()
 
     def __setstate__(self, hint: str) -> None:
         self._value = None

@@ -1,0 +1,271 @@
+"""How JSON values become the attrs classes: the hooks of the one cattrs converter.
+
+They are ours in three respects:
+
+* **Strict.** ``5`` is not a text and ``"5"`` is not a number. A reply of another type than documented is a ``DecodeError``
+  with its path, never a silent conversion.
+* **Nothing is lost.** A key that no field knows is kept in ``extra``, on every level. A wire key that happens to be called
+  ``extra`` or ``settings`` is such a key too.
+* **Open.** A closed choice is checked when it is written, not when it is read: a newer server's value decodes.
+
+Most of a payload is numbers, texts, booleans and nulls, which need no more than a look at their type. So each declared type
+has a table, made once: the exact JSON types that it takes, each with the hook that reads it, or None where the value passes
+as it is. From these tables the code that reads a class is generated, as attrs and cattrs generate theirs: one look-up, one
+check and one assignment a field. ``docs/performance.md`` tells what else was tried.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from types import NoneType
+from typing import Any, Final, TypeAlias, cast, get_args
+
+import attrs
+from cattrs import Converter
+from msgspec import UNSET, UnsetType
+
+from aioposthog_env.auth import Secret
+from aioposthog_env.errors import DecodeError
+from aioposthog_env.models.fields import wire_name
+from aioposthog_env.models.types import JSON_TYPES, described, is_json, members, named, step, type_of
+
+_Hook: TypeAlias = Callable[[Any, Any], Any]
+"""Takes a value and the declared type, as cattrs wants it."""
+
+_Hooks: TypeAlias = Mapping[Any, _Hook | None]
+"""What is done with each JSON type; None for values that pass as they are."""
+
+_WRITTEN_AS: Final[Mapping[Any, tuple[type, ...]]] = {Secret: (str,), datetime: (str,), Decimal: (str, int, float)}
+"""The JSON types of what is neither JSON itself nor a class of ours."""
+
+
+class _Mismatch(Exception):  # noqa: N818  never leaves this module
+    """A value of the wrong type; collects its path on the way out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path: list[str] = []
+
+    def within(self, where: str) -> "_Mismatch":
+        self.path.insert(0, where)
+        return self
+
+    def as_error(self) -> DecodeError:
+        return DecodeError(self.message, path="$" + "".join(self.path))
+
+
+def _refuse(value: object, kind: Any) -> Any:
+    # The value itself is not quoted: it may be a secret.
+    raise _Mismatch(f"expected {described(kind)}, got {named(value)}")
+
+
+def _read_datetime(value: str, _: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is UTC:
+            return moment
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise _Mismatch("expected a time by ISO 8601, got another text") from None
+
+
+def _read_decimal(value: str | float, kind: Any) -> Decimal:
+    try:
+        number = Decimal(str(value) if isinstance(value, float) else value)
+    except InvalidOperation:
+        raise _Mismatch("expected a decimal number, got another text") from None
+    return number if number.is_finite() else _refuse(value, kind)
+
+
+def _read_secret(value: str, _: Any) -> Secret:
+    return Secret(value)
+
+
+@cache
+def _converter() -> Converter:
+    """Made when first needed: building the hooks costs more than importing the module."""
+    converter = Converter(detailed_validation=False, prefer_attrib_converters=False)
+    converter.register_structure_hook(datetime, _read_datetime)
+    converter.register_structure_hook(Decimal, _read_decimal)
+    converter.register_structure_hook(Secret, _read_secret)
+    converter.register_structure_hook_factory(_is_list, _list_hook)
+    converter.register_structure_hook_factory(attrs.has, _class_hook)
+    return converter
+
+
+def _is_list(kind: Any) -> bool:
+    return type_of(kind) is list
+
+
+@cache
+def _hooks(kind: Any) -> _Hooks:
+    """The JSON types that a declared type takes, each with its hook; None for values that pass as they are."""
+    if is_json(kind):
+        return dict.fromkeys(JSON_TYPES, None)
+    hooks: dict[type, _Hook | None] = {}
+    for member in members(kind):
+        found = type_of(member)
+        if found is float:
+            hooks |= {float: None, int: None}
+        # An object without a class of its own, like a list of anything, holds any JSON.
+        elif found is dict or (found in JSON_TYPES and found is not list) or (found is list and is_json(*get_args(member))):
+            hooks[found] = None
+        else:
+            types = (list,) if found is list else _WRITTEN_AS.get(found, (dict,))
+            hooks |= dict.fromkeys(types, _converter().get_structure_hook(member))
+    return hooks
+
+
+def _list_hook(kind: Any) -> _Hook:
+    (item_kind,) = get_args(kind)
+    hooks = _hooks(item_kind)
+    passing = _passing(hooks)
+
+    def read(value: list[Any], _: Any) -> Any:
+        if passing.issuperset(map(type, value)):
+            return value
+        result: list[Any] = []
+        for number, item in enumerate(value):
+            hook: _Hook | None = hooks.get(type(item), _refuse)
+            try:
+                result.append(item if hook is None else hook(item, item_kind))
+            except _Mismatch as error:
+                raise error.within(f"[{number}]") from None
+        return result
+
+    return read
+
+
+def _passing(hooks: _Hooks) -> frozenset[Any]:
+    """The types of the values that pass as they are."""
+    return frozenset(of for of, hook in hooks.items() if hook is None)
+
+
+def _class_hook(kind: Any) -> _Hook:
+    declared = attrs.fields_dict(kind)
+    read_fields, known = _fields_reader(kind), _wire_names(kind)
+    building, keeps_extra = _building(kind), "extra" in declared
+    # The settings of an environment stand among its other keys; `name` is both.
+    inner: Any = declared["settings"].type if "settings" in declared else None
+    read_settings = _fields_reader(inner) if inner is not None else None
+    inner_building = _building(inner) if inner is not None else None
+    if inner is not None:
+        known |= _wire_names(inner)
+
+    def read(value: dict[str, Any], _: Any) -> Any:
+        made: Any = read_fields(value, _new(building))
+        if read_settings is not None:
+            settings: Any = read_settings(value, _new(inner_building))
+            settings.__class__ = inner
+            made.settings = settings
+        unknown: dict[str, Any] = {} if known.issuperset(value) else {key: value[key] for key in value if key not in known}
+        if keeps_extra:
+            made.extra = unknown
+        elif unknown:
+            raise _Mismatch("this key is not known").within(step(next(iter(unknown))))
+        made.__class__ = kind
+        return made
+
+    return read
+
+
+_new: Final[Callable[[Any], Any]] = object.__new__
+
+
+def _building(kind: Any) -> Any:
+    """A frozen class as long as an object of it is being built: the same layout, and attributes can be assigned.
+
+    Assigning is ten times cheaper than what a frozen class has to do instead, and the object becomes its frozen class at the
+    end.
+    """
+    plain = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(kind.__name__, (kind,), plain)
+
+
+def _wire_names(kind: Any) -> frozenset[str]:
+    return frozenset(wire_name(field) for field in attrs.fields(kind) if not field.metadata.get("off_wire"))
+
+
+_MISSING: Final = object()
+"""Stands for a key that is missing and has no default of its own type."""
+
+
+_PASSES: Final[Mapping[Any, str]] = {
+    UnsetType: "item is UNSET",
+    NoneType: "item is None",
+    bool: "item is True or item is False",
+    str: "type(item) is str",
+    int: "type(item) is int",
+    float: "type(item) is float",
+    list: "type(item) is list",
+    dict: "type(item) is dict",
+}
+"""How generated code tells that a value is of a type."""
+
+_UNSET_TYPE: Final[frozenset[Any]] = frozenset({UnsetType})
+
+
+def _fields_reader(kind: Any) -> Callable[[dict[str, Any], Any], Any]:
+    """A function that fills an object with the fields of a JSON object: generated code, two lines a field.
+
+    For example::
+
+        item = get("timezone", UNSET)
+        made.timezone = item if item is UNSET or type(item) is str else convert9(item)
+
+    A loop over the fields takes twice the time: only straight lines have their look-ups and assignments specialised by the
+    interpreter.
+    """
+    names: dict[str, Any] = {"UNSET": UNSET, "MISSING": _MISSING}
+    lines = ["def read(value, made):", "    get = value.get"]
+    for number, field in enumerate(attrs.fields(kind)):
+        if field.metadata.get("off_wire"):
+            continue
+        optional = field.default is UNSET
+        passing: frozenset[Any] = _passing(_hooks_of(field)) | (_UNSET_TYPE if optional else frozenset())
+        passes = " or ".join(test for of, test in _PASSES.items() if of in passing) or "False"
+        names[f"convert{number}"] = _converting(field)
+        lines += [
+            f"    item = get({wire_name(field)!r}, {'UNSET' if optional else 'MISSING'})",
+            f"    made.{field.name} = item if {passes} else convert{number}(item)",
+        ]
+    exec("\n".join([*lines, "    return made"]), names)  # noqa: S102  the names are those of our own classes
+    return cast("Callable[[dict[str, Any], Any], Any]", names["read"])
+
+
+def _hooks_of(field: "attrs.Attribute[Any]") -> _Hooks:
+    kind: Any = field.type
+    return _hooks(kind)
+
+
+def _converting(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
+    """What is done with a value that does not pass as it is."""
+    kind, default, hooks, where = field.type, field.default, _hooks_of(field), step(wire_name(field))
+
+    def convert(item: Any) -> Any:
+        if item is _MISSING:
+            if default is attrs.NOTHING:
+                raise _Mismatch(f"the key {wire_name(field)!r} is missing")
+            return default
+        hook = hooks.get(type(item)) or _refuse
+        try:
+            return hook(item, kind)
+        except _Mismatch as error:
+            raise error.within(where) from None
+
+    return convert
+
+
+def read(value: object, kind: Any) -> Any:
+    """Turn a plain JSON value into what is declared.
+
+    Raises:
+        DecodeError: A value of the wrong type, or a missing key.
+    """
+    hook: _Hook | None = _hooks(kind).get(type(value), _refuse)
+    try:
+        return value if hook is None else hook(value, kind)
+    except _Mismatch as error:
+        raise error.as_error() from None
