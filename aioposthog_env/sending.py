@@ -106,7 +106,7 @@ class Sender:
         self._options = options
         self._call = call
         self._place = place
-        self._started = anyio.current_time()
+        self._started = 0.0 if options.retry.deadline is None else anyio.current_time()
         self.attempts = Attempts()
         self.sent = 0
         self.waited = 0.0
@@ -182,8 +182,10 @@ class Sender:
 
     def longest_wait(self) -> float | None:
         """The longest wait for the rate limit that is allowed now; None for any."""
-        waits = [wait for wait in (self._options.retry.wait_ceiling, self.time_left()) if wait is not None]
-        return min(waits, default=None)
+        ceiling, left = self._options.retry.wait_ceiling, self.time_left()
+        if ceiling is None or left is None:
+            return left if ceiling is None else ceiling
+        return min(ceiling, left)
 
     def _timeout(self) -> Timeout:
         timeout, left = self._options.timeout, self.time_left()

@@ -85,6 +85,8 @@ class _Access:
 
     grant: Grant | None = None
     asking: anyio.Lock = attrs.field(factory=anyio.Lock)
+    allowed: set[str] = attrs.field(factory=set[str])
+    """Endpoints that may be called on any environment, whatever is sent."""
 
 
 class PostHogSession:
@@ -193,7 +195,7 @@ class PostHogSession:
         self._host.transport.check_state()
         exchange = Exchange(self._host, self.options, call, place, before_write)
         try:
-            if self.options.enforce_scopes:
+            if self.options.enforce_scopes and call.endpoint.name not in self._access.allowed:
                 await self._check_scopes(call, place)
             if call.endpoint.reads or place.environment_id is None:
                 reply = await exchange.run()
@@ -239,9 +241,11 @@ class PostHogSession:
             need = needed_for_update(call.fields, self.era, CONFIG_FIELDS_B)
         ids = [known for known in (place.environment_id, place.project_id) if known is not None]
         # What the kind of credential rules out needs no look at the key's record.
-        refused = refusal(endpoint, need, Grant(kind), ids) or refusal(endpoint, need, await self.grant(), ids)
+        refused = refusal(endpoint, need, Grant(kind), ids) or refusal(endpoint, need, grant := await self.grant(), ids)
         if refused is not None:
             raise ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=kind)
+        if endpoint is not UPDATE and not grant.projects:
+            self._access.allowed.add(endpoint.name)
 
     async def grant(self) -> Grant:
         """What is known of the credential: as given, or read once from the key's own record.

@@ -5,15 +5,16 @@ Two things here are not what aiohttp does by itself:
 * **Exactly one request leaves.** When a kept-alive connection turns out to be dead, aiohttp sends a GET, PUT or DELETE a
   second time without telling, and has no switch for it. A client middleware turns the exceptions that start this into
   one that does not.
-* **Was it sent?** The exception class alone cannot tell; a trace hook that fires right before the headers are written can.
+* **Was it sent?** The exception class alone cannot tell. A request class can, which takes note right before it writes to its
+  connection. (A trace hook would tell the same, at a seventh of the whole cost of a call.)
 """
 
 import asyncio
 import os
 import ssl as tls
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import attrs
 from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
 from yarl import URL
 
 from aioposthog_env.errors import ClientStateError, ConfigurationError
@@ -64,21 +66,39 @@ class _TooLargeError(Exception):
     """The body is larger than allowed."""
 
 
-async def _send_once(
-    request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[aiohttp.ClientResponse]]
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError(_reason(error)) from error
+class _Request(ClientRequest):
+    """Knows whether it was written to a connection."""
+
+    sent = False
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        self.sent = True
+        return await super().send(conn)
 
 
-async def _note_headers_sent(
-    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    context.trace_request_ctx["sent"] = True
+class _Once:
+    """A client middleware for one request, which keeps aiohttp from sending it twice."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self) -> None:
+        self._request: ClientRequest | None = None
+
+    async def __call__(
+        self, request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[aiohttp.ClientResponse]]
+    ) -> aiohttp.ClientResponse:
+        self._request = request
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise _DroppedError(_reason(error)) from error
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request has left, as far as this machine can tell."""
+        return isinstance(self._request, _Request) and self._request.sent
 
 
 class Transport:
@@ -115,13 +135,10 @@ class Transport:
         if self._loop is not None:
             raise ClientStateError("This client was entered before; make a new one for each `async with`.")
         self._loop = asyncio.get_running_loop()
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_note_headers_sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
             cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=(_send_once,),
-            trace_configs=[trace],
+            request_class=_Request,
             auto_decompress=True,
             raise_for_status=False,
         )
@@ -161,7 +178,7 @@ class Transport:
         self.check_state()
         session = self._session
         assert session is not None  # noqa: S101  check_state has seen to it
-        seen: dict[str, object] = {}
+        once, status = _Once(), None
         async with self._free:
             try:
                 async with session.request(
@@ -171,18 +188,13 @@ class Transport:
                     data=body,
                     allow_redirects=False,
                     proxy=self._proxy,
-                    timeout=aiohttp.ClientTimeout(
-                        total=timeout.total,
-                        connect=timeout.connect,
-                        sock_connect=timeout.connect,
-                        sock_read=timeout.read,
-                    ),
-                    trace_request_ctx=seen,
+                    timeout=_client_timeout(timeout),
+                    middlewares=(once,),
                 ) as response:
-                    seen["status"] = response.status
-                    return Reply(response.status, response.headers, await self._read(response))
+                    status = response.status
+                    return Reply(status, response.headers, await self._read(response))
             except (_DroppedError, _TooLargeError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                return _what_happened(error, sent="sent" in seen, status=seen.get("status"))
+                return _what_happened(error, sent=once.sent, status=status)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         length = response.content_length
@@ -201,14 +213,21 @@ class Transport:
         return bytes(pieces)
 
 
-def _what_happened(error: Exception, *, sent: bool, status: object) -> NotSent | Lost:
+@lru_cache(maxsize=16)
+def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=timeout.total, connect=timeout.connect, sock_connect=timeout.connect, sock_read=timeout.read
+    )
+
+
+def _what_happened(error: Exception, *, sent: bool, status: int | None) -> NotSent | Lost:
     reason = _reason(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return NotSent(f"the server's certificate is not trusted ({reason})", certificate=True)
     never_left = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError | aiohttp.ConnectionTimeoutError)
     if never_left or not sent:
         return NotSent(reason)
-    return Lost(reason, status=status if isinstance(status, int) else None, final=isinstance(error, _TooLargeError))
+    return Lost(reason, status=status, final=isinstance(error, _TooLargeError))
 
 
 def _reason(error: BaseException) -> str:
