@@ -17,6 +17,7 @@ from aioposthog_env.api.routes import Place, Routes
 from aioposthog_env.auth import Credential
 from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, by_id, make_plan, undo_run
 from aioposthog_env.bulk.each import Each, place_of
+from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.bulk.record import MAIN, JournalPath, Recording
 from aioposthog_env.bulk.run import BulkRun, Refs, checked_refs
@@ -412,6 +413,7 @@ class AsyncEnvironments:
         journal: JournalPath | None = None,
         run: str = MAIN,
         adopt: bool = False,
+        keep: Keep = "values",
     ) -> Each:
         """The same call to many environments: ``await environments.each(refs).retrieve()``.
 
@@ -425,10 +427,15 @@ class AsyncEnvironments:
                 same file resumes: what is done is not sent, what is in doubt is looked at, the rest is run.
             run: The name of the run within the file, which may hold several.
             adopt: Resume although the run was begun with another credential.
+            keep: What the report holds of what is done: ``values``, the outcomes with what the calls returned; ``outcomes``,
+                without that; ``counts``, how many. What is not done is in the report always, without its value where values
+                are not kept. Iterating over a run gives every outcome whole.
 
         Raises:
             ConfigurationError: Not a collection of environments; nothing was sent.
         """
+        if keep not in {"values", "outcomes", "counts"}:
+            raise ConfigurationError(f"keep takes 'values', 'outcomes' or 'counts', not {keep!r}.")
         for name, value in (("concurrency", concurrency), ("stop_after_failures", stop_after_failures)):
             if value is not None and (isinstance(value, bool) or value < 1):
                 raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}.")
@@ -439,6 +446,7 @@ class AsyncEnvironments:
             checked_refs(refs),
             concurrency=concurrency,
             stop_after_failures=stop_after_failures,
+            keep=keep,
             recording=None if journal is None else Recording(journal, run, adopt),
         )
 
@@ -477,6 +485,7 @@ class AsyncEnvironments:
         stop_after_failures: int | None = None,
         dry_run: bool = False,
         wait_ceiling: float | None = None,
+        keep: Keep = "values",
     ) -> BulkRun[Environment]:
         """Send each environment that differs the settings that differ. Await the run, or enter and iterate it.
 
@@ -493,13 +502,16 @@ class AsyncEnvironments:
             stop_after_failures: After this many failures the rest is skipped; None: go on.
             dry_run: Send nothing; what would change is skipped as ``dry run``.
             wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
+            keep: What the report holds; see ``each``.
 
         Raises:
             ConfigurationError: The plan is of another host, or was loaded without its sensitive values.
         """
         if canary < 0 or max_age < 0:
             raise ConfigurationError("canary and max_age must not be below 0.")
-        each = self.each((), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling)
+        each = self.each(
+            (), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling, keep=keep
+        )
         how = Applying(
             concurrency=concurrency,
             max_age=max_age,
@@ -507,6 +519,7 @@ class AsyncEnvironments:
             canary=canary,
             stop_after_failures=stop_after_failures,
             dry_run=dry_run,
+            keep=keep,
             recording=None if journal is None else Recording(journal, run, adopt),
         )
         return apply_plan(each.session, plan, how)
@@ -520,6 +533,7 @@ class AsyncEnvironments:
         concurrency: int = 32,
         stop_after_failures: int | None = None,
         wait_ceiling: float | None = None,
+        keep: Keep = "values",
     ) -> BulkRun[Environment]:
         """Give back the previous values of what a run has changed, where they still are as the run left them.
 
@@ -534,13 +548,16 @@ class AsyncEnvironments:
             concurrency: How many environments are worked on at a time.
             stop_after_failures: After this many failures the rest is skipped; None: go on.
             wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
+            keep: What the report holds; see ``each``.
 
         Raises:
             JournalError: When it is run: there is no such run, it changed no settings, or it was at another host.
         """
-        each = self.each((), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling)
+        each = self.each(
+            (), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling, keep=keep
+        )
         recording = Recording(journal, run, adopt)
-        return undo_run(each.session, recording, concurrency=concurrency, stop_after_failures=stop_after_failures)
+        return undo_run(each.session, recording, concurrency=concurrency, stop_after_failures=stop_after_failures, keep=keep)
 
     async def wait_until_deleted(self, environment: AnyRef, *, deadline: float = 3600.0) -> None:
         """Wait until an environment that is being deleted is gone. Newer servers delete in the background.

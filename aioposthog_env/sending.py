@@ -47,7 +47,7 @@ class Turns:
     @asynccontextmanager
     async def of(self, environment_id: int) -> AsyncGenerator[None, None]:
         """Inside, nobody else writes to the environment."""
-        lock, users = self._locks.get(environment_id) or (anyio.Lock(), 0)
+        lock, users = self._locks.get(environment_id) or (anyio.Lock(fast_acquire=True), 0)
         self._locks[environment_id] = lock, users + 1
         try:
             async with lock:

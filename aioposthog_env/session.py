@@ -241,11 +241,14 @@ class PostHogSession:
             need = needed_for_update(call.fields, self.era, CONFIG_FIELDS_B)
         ids = [known for known in (place.environment_id, place.project_id) if known is not None]
         # What the kind of credential rules out needs no look at the key's record.
-        refused = refusal(endpoint, need, Grant(kind), ids) or refusal(endpoint, need, grant := await self.grant(), ids)
+        refused = refusal(endpoint, need, Grant(kind), ids)
+        if refused is None:
+            grant = await self.grant()
+            refused = refusal(endpoint, need, grant, ids)
+            if refused is None and endpoint is not UPDATE and not grant.projects:
+                self._access.allowed.add(endpoint.name)
         if refused is not None:
             raise ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=kind)
-        if endpoint is not UPDATE and not grant.projects:
-            self._access.allowed.add(endpoint.name)
 
     async def grant(self) -> Grant:
         """What is known of the credential: as given, or read once from the key's own record.

@@ -16,6 +16,7 @@ from aioposthog_env.api import calls
 from aioposthog_env.api.endpoints import UPDATE
 from aioposthog_env.bulk.each import Each, followed, place_of
 from aioposthog_env.bulk.journal import Item, Kept
+from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import EnvironmentPlan, Plan, differences
 from aioposthog_env.bulk.record import Recording, body_digest, holds, kept
 from aioposthog_env.bulk.run import BulkRun, Skip
@@ -91,6 +92,7 @@ class Applying:
     canary: int
     stop_after_failures: int | None
     dry_run: bool
+    keep: Keep
     recording: Recording | None
 
 
@@ -138,6 +140,7 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         stop_after_failures=how.stop_after_failures,
         canary=how.canary,
         record=record,
+        keep=how.keep,
     )
 
 
@@ -165,7 +168,7 @@ async def _verified(session: PostHogSession, ref: EnvironmentRef, settings: Team
 
 
 def undo_run(
-    session: PostHogSession, recording: Recording, *, concurrency: int, stop_after_failures: int | None
+    session: PostHogSession, recording: Recording, *, concurrency: int, stop_after_failures: int | None, keep: Keep
 ) -> BulkRun[Environment]:
     """A run that undoes what another run of a journal has changed; it is recorded in the same file."""
     undone = recording.run
@@ -201,7 +204,7 @@ def undo_run(
             result, not_applied=tuple(sorted(back.not_kept + back.changed)), reason="not kept" if back.not_kept else None
         )
 
-    return BulkRun(refs(), work, concurrency=concurrency, stop_after_failures=stop_after_failures, record=record)
+    return BulkRun(refs(), work, concurrency=concurrency, stop_after_failures=stop_after_failures, record=record, keep=keep)
 
 
 @attrs.define

@@ -13,6 +13,7 @@ from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE, Endpoint
 from aioposthog_env.api.routes import Place
 from aioposthog_env.auth import Secret
+from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest
 from aioposthog_env.bulk.run import BulkRun, Refs, Skip, Work
 from aioposthog_env.bulk.sink import AnySink, Sink
@@ -52,12 +53,14 @@ class Each:
         *,
         concurrency: int,
         stop_after_failures: int | None,
+        keep: Keep = "values",
         recording: Recording | None = None,
     ) -> None:
         self.session = session
         self._refs = refs
         self._concurrency = concurrency
         self._stop_after_failures = stop_after_failures
+        self._keep: Keep = keep
         self._recording = recording
 
     def retrieve(self) -> BulkRun[Environment]:
@@ -294,6 +297,7 @@ class Each:
             stop_after_failures=self._stop_after_failures,
             record=record,
             sink=sink,
+            keep=self._keep,
         )
 
 

@@ -1,18 +1,21 @@
 """What became of each environment of a bulk run, and of the run as a whole."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Generic, Literal, TypeAlias, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError, SinkError
 from aioposthog_env.models.environment import EnvironmentRef
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 Reason: TypeAlias = Literal["already done", "stopped", "canary", "stale", "unreadable", "dry run", "too young", "not kept"]
 Status: TypeAlias = Literal["succeeded", "unchanged", "failed", "unknown", "skipped"]
+Keep: TypeAlias = Literal["values", "outcomes", "counts"]
+"""What a report holds: outcomes with their values; without; or only what is not done, and how much is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,14 +60,16 @@ class BulkReport(Generic[T_co]):
         outcomes: One outcome per environment.
         seconds: How long the run took.
         stopped_by: The error that ended the run before all environments were tried; None where none did.
+        only_counted: How many outcomes were counted and not kept; see ``keep`` of ``each``.
     """
 
     outcomes: tuple[Outcome[T_co], ...]
     seconds: float = 0.0
     stopped_by: PostHogEnvError | None = None
+    only_counted: Mapping[Status, int] = attrs.field(factory=dict[Status, int])
 
     def __len__(self) -> int:
-        return len(self.outcomes)
+        return len(self.outcomes) + sum(self.only_counted.values())
 
     def __iter__(self) -> Iterator[Outcome[T_co]]:
         return iter(self.outcomes)
@@ -100,7 +105,7 @@ class BulkReport(Generic[T_co]):
     @property
     def counts(self) -> dict[Status, int]:
         """How many environments ended in each status."""
-        counted = Counter(outcome.status for outcome in self.outcomes)
+        counted = Counter(outcome.status for outcome in self.outcomes) + Counter(self.only_counted)
         order: Sequence[Status] = ("succeeded", "unchanged", "failed", "unknown", "skipped")
         return {status: counted[status] for status in order}
 
@@ -133,3 +138,32 @@ class BulkReport(Generic[T_co]):
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "nothing to do"
         return f"{len(self)} environments in {self.seconds:.1f} s: {counts}"
+
+
+class Collected(Generic[T]):
+    """Outcomes on their way into a report, which keeps of them what was asked for.
+
+    Args:
+        keep: What to keep. What is not done is kept always, since somebody has to look at it.
+    """
+
+    def __init__(self, keep: Keep = "values") -> None:
+        self._keep: Keep = keep
+        self._outcomes: list[Outcome[T]] = []
+        self._only_counted: Counter[Status] = Counter()
+
+    def add(self, outcome: Outcome[T]) -> None:
+        """Take one more."""
+        if self._keep == "counts" and outcome.status in _DONE and not outcome.not_applied:
+            self._only_counted[outcome.status] += 1
+        elif self._keep == "values":
+            self._outcomes.append(outcome)
+        else:
+            self._outcomes.append(attrs.evolve(outcome, value=None))
+
+    def report(self, seconds: float, stopped_by: PostHogEnvError | None) -> BulkReport[T]:
+        """The report of all that was added."""
+        return BulkReport(tuple(self._outcomes), seconds, stopped_by, dict(self._only_counted))
+
+
+_DONE: Final = frozenset({"succeeded", "unchanged"})

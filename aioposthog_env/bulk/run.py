@@ -10,6 +10,7 @@ Outcomes come back through an outbox of bounded size: a deque and one waiting co
 workers wait. Leaving the ``async with`` early cancels the workers; calls in flight are cancelled where they are.
 """
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
@@ -20,7 +21,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import anyio
 import anyio.abc
 
-from aioposthog_env.bulk.outcome import BulkReport, Outcome, Reason, failure
+from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, failure
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.bulk.sink import Sink
 from aioposthog_env.errors import (
@@ -65,41 +66,39 @@ class Skip(Exception):  # noqa: N818  a way out, no error
 
 
 class _Outbox(Generic[T]):
-    """Outcomes on their way from many workers to one consumer."""
+    """Outcomes on their way from many workers to one consumer.
+
+    One event each way, kept for the whole run: making one for every wait would cost more than all the rest. Workers that wait
+    for room are woken when half of it is free, since waking all of them for each place would cost as much again.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._items: deque[Outcome[T]] = deque()
-        self._filled: anyio.Event | None = None
-        self._drained: anyio.Event | None = None
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
         self._closed = False
 
     async def put(self, item: Outcome[T]) -> None:
         while len(self._items) >= self._size:
-            self._drained = self._drained or anyio.Event()
+            self._drained.clear()
             await self._drained.wait()
         self._items.append(item)
-        self._tell_consumer()
+        self._filled.set()
 
     def close(self) -> None:
         self._closed = True
-        self._tell_consumer()
-
-    def _tell_consumer(self) -> None:
-        if self._filled is not None:
-            self._filled.set()
-            self._filled = None
+        self._filled.set()
 
     async def get(self) -> Outcome[T]:
         while not self._items:
             if self._closed:
                 raise StopAsyncIteration
-            self._filled = anyio.Event()
+            self._filled.clear()
             await self._filled.wait()
         item = self._items.popleft()
-        if self._drained is not None:
+        if 2 * len(self._items) <= self._size:
             self._drained.set()
-            self._drained = None
         return item
 
 
@@ -119,6 +118,7 @@ class BulkRun(Generic[T]):
         canary: int = 0,
         record: RunRecord | None = None,
         sink: Sink | None = None,
+        keep: Keep = "values",
     ) -> None:
         self._source = refs
         self._work = work
@@ -127,8 +127,9 @@ class BulkRun(Generic[T]):
         self._canary = canary
         self._record = record
         self._sink = sink
+        self._keep: Keep = keep
         self._reason: Reason = "stopped"
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._failures = 0
         self._canary_failed: PostHogEnvError | None = None
         self._stopped_by: PostHogEnvError | None = None
@@ -141,13 +142,13 @@ class BulkRun(Generic[T]):
 
     async def _report(self) -> BulkReport[T]:
         began = anyio.current_time()
-        outcomes: list[Outcome[T]] = []
+        collected: Collected[T] = Collected(self._keep)
 
         async def keep(outcome: Outcome[T]) -> None:
-            outcomes.append(outcome)
+            collected.add(outcome)
 
         await self._run(keep)
-        return BulkReport(tuple(outcomes), anyio.current_time() - began, self._stopped_by)
+        return collected.report(anyio.current_time() - began, self._stopped_by)
 
     async def __aenter__(self) -> Self:
         self._tasks = anyio.create_task_group()

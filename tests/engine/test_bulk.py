@@ -85,6 +85,36 @@ async def test_an_endless_source_is_not_read_ahead_of_a_slow_consumer() -> None:
     assert drawn <= 100
 
 
+@pytest.mark.parametrize(("keep", "kept", "values"), [("values", 10, 7), ("outcomes", 10, 0), ("counts", 3, 0)])
+async def test_a_report_holds_what_was_asked_for_and_always_what_is_not_done(keep: Any, kept: int, values: int) -> None:
+    async def work(ref: EnvironmentRef) -> Result[str]:
+        if ref.id > 8:
+            raise NotFoundError("gone", status=404, type="", code="", detail="", attr=None)
+        if ref.id == 8:
+            raise SettingsNotAppliedError(fields=("timezone",), environment=None, action_done=True)
+        return Result("read", 1, 0.0)
+
+    report = await BulkRun(range(1, 11), work, concurrency=2, stop_after_failures=None, keep=keep)
+    assert (len(report.outcomes), sum(one.value is not None for one in report)) == (kept, values)
+    assert (len(report), report.counts["succeeded"], report.counts["failed"]) == (10, 8, 2)
+    assert [one.not_applied for one in report if one.not_applied] == [("timezone",)]
+    assert report.remaining() == [EnvironmentRef(9), EnvironmentRef(10)]
+    assert "10 environments" in str(report)
+    with pytest.raises(BulkError, match="2 of 10"):
+        report.raise_for_failures()
+
+
+async def test_keep_is_taken_by_each_apply_and_undo(tmp_path: Any) -> None:
+    async with Sandbox(3) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1, 2, 3])
+        applied = await environments.apply(plan, journal=tmp_path / "run.db", keep="counts")
+        undone = await environments.undo(tmp_path / "run.db", keep="counts")
+        read = await environments.each([1, 2, 3], keep="outcomes").retrieve()
+        assert [(len(one.outcomes), one.counts["succeeded"]) for one in (applied, undone, read)] == [(0, 3), (0, 3), (3, 3)]
+        with pytest.raises(ConfigurationError, match="keep takes"):
+            environments.each([1], keep="nothing")  # type: ignore[arg-type]
+
+
 async def test_no_more_than_concurrency_at_a_time() -> None:
     now, most = 0, 0
 
