@@ -199,7 +199,13 @@ class BulkRun(Generic[T]):
                 if resource is not None:
                     await stack.enter_async_context(resource)
             if self._canary and isinstance(refs, Iterator):
-                await self._work_off(islice(refs, self._canary), keep)
+
+                async def watched(outcome: Outcome[T]) -> None:
+                    # Also one that was skipped, for example as stale, is no success to go on with.
+                    self._canary_failed = self._canary_failed or outcome.error
+                    await keep(outcome)
+
+                await self._work_off(islice(refs, self._canary), watched)
                 if self._canary_failed is not None and self._stopped_by is None:
                     self._stopped_by, self._reason = self._canary_failed, "canary"
             await self._work_off(refs, keep)
@@ -272,7 +278,6 @@ class BulkRun(Generic[T]):
 
     def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:
         self._failures += 1
-        self._canary_failed = self._canary_failed or error
         enough = self._stop_after_failures is not None and self._failures >= self._stop_after_failures
         if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
             self._stopped_by = error
