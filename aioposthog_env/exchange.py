@@ -404,7 +404,16 @@ class Exchange:
             return TransportError(f"No whole answer came from {origin}: {delivery.reason}.{effect}")
         reply = delivery.reply
         retry_after = delivery.retry_after if isinstance(delivery, Throttled) else None
-        return replies.error_of(reply.status, reply.headers, reply.body, host=origin, retry_after=retry_after)
+        error = replies.error_of(
+            reply.status,
+            reply.headers,
+            reply.body,
+            host=origin,
+            retry_after=retry_after,
+            hidden=calls.sensitive_texts(self._call.asked),
+        )
+        error.message += effect
+        return error
 
 
 def _lost_if_unreadable(endpoint: Endpoint, delivery: Answered) -> Answered | Lost:
