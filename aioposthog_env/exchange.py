@@ -31,6 +31,7 @@ from aioposthog_env.errors import (
     StateChangedError,
     TransportError,
 )
+from aioposthog_env.lost_create import LostCreate
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import (
     Answered,
@@ -74,6 +75,8 @@ class Exchange:
         self.sender = Sender(host, options, call, place)
         self.already_done = False
         self._before_write = before_write
+        self._style: Style | None = style
+        self._sent_at = 0.0
         self._seen: Environment | None = None
         self._reading: Style | None = None
         self._before: recovery.Marks | None = None
@@ -97,9 +100,11 @@ class Exchange:
                     return reply
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
-            if not self._written and self._before_write is not None:
+            if not self._written and self._before_write is not None and self._before_write.record is not None:
                 await self._before_write.record(self._seen, self._before)
             self._written = True
+            if call.endpoint is CREATE:
+                self._sent_at = anyio.current_time()
             delivery = await self.sender.deliver(
                 Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body)
             )
@@ -230,7 +235,8 @@ class Exchange:
         endpoint, policy = self._call.endpoint, self._options.retry
         observations = [recovery.how_lost(delivery)]
         if endpoint is CREATE and style is not None and policy.read_back:
-            observations.append(await self._candidates(style))
+            name = None if self._call.asked is None else self._call.asked.name
+            observations.append(await LostCreate(self.sender, self._place, style, name, self._sent_at).candidates())
         if self._before is None or style is None or not policy.read_back:
             raise recovery.outcome_unknown(endpoint.name, observations)
         over = recovery.handler_is_over(delivery)
@@ -269,22 +275,6 @@ class Exchange:
             return seen, found.reply
 
         return await recovery.watch(self._call.endpoint, before, read, patience)
-
-    async def _candidates(self, style: Style) -> str:
-        """After a lost create: which environments have the name that was asked for."""
-        name = None if self._call.asked is None else self._call.asked.name
-        asking = calls.list_page(limit=recovery.MOST_CANDIDATES, offset=0, search=None)
-        try:
-            found = await self.sender.deliver(
-                Request(asking.endpoint, path(style, asking.endpoint, self._place) + asking.query)
-            )
-            page = replies.decode_success(asking.endpoint, found.reply.body) if isinstance(found, Answered) else None
-        except (DecodeError, RateLimitWaitTooLong):
-            page = None
-        if page is None or not isinstance(name, str):
-            return "the environments could not be read" if page is None else "no name was asked for"
-        ids = [str(one.id) for one in page.results if one.name == name.strip()]
-        return f"environments of that name: {', '.join(ids) or 'none'}"
 
     async def ask_once(self) -> Reply | None:
         """Send once, without repeats. None where no good answer came."""
