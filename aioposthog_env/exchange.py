@@ -1,6 +1,7 @@
 """One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows."""
 
 import contextlib
+from datetime import datetime
 from typing import Any, cast
 
 import anyio
@@ -67,6 +68,7 @@ class Exchange:
         call: Call[Any],
         place: Place,
         before_write: recovery.BeforeWrite | None = None,
+        style: Style | None = None,
     ) -> None:
         self._host = host
         self._options = options
@@ -93,7 +95,7 @@ class Exchange:
         call, place, routes = self._call, self._place, self._host.routes
         refused_style: Style | None = None
         while True:
-            style = routes.style_for(call.endpoint, place)
+            style: Style | None = routes.style_for(call.endpoint, place) if self._style is None else self._style
             if style is None:
                 style, reply = await self._find_style()
                 if reply is not None:
@@ -114,14 +116,14 @@ class Exchange:
                 self._host.budget.give_back()
                 if call.endpoint is RETRIEVE and routes.era is Era.UNKNOWN:
                     self._learn_era(delivery.reply, style)
-                return delivery.reply
+                return delivery.reply if self._reading is None else await self._showing_the_effect(delivery.reply, style)
             if isinstance(delivery, Refused):
                 reply = delivery.reply
                 if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, reply.status, reply.body):
                     return reply
                 verdict = judge(style, place, status=reply.status, opening=reply.opening)
                 # Where the same style is found again, it is the action that this server does not have.
-                if style != refused_style and routes.gone(call.endpoint, place, verdict):
+                if self._style is None and style != refused_style and routes.gone(call.endpoint, place, verdict):
                     refused_style = style
                     continue
             if (reply := await self._go_round(delivery, call.endpoint.repeat, style)) is not None:
@@ -139,8 +141,15 @@ class Exchange:
             self.already_done = True
             return done
         marks = call.endpoint in recovery.LEAVES_MARKS and (self._options.retry.read_back or before_write is not None)
-        if not (marks or call.expected or call.expected_settings or (before_write is not None and before_write.read)):
+        wanted = before_write is not None and (before_write.read or before_write.check is not None)
+        if not (marks or call.expected or call.expected_settings or wanted):
             return None
+        reply = await self._look(style, marks=marks)
+        self.already_done = self._compared(recovery.server_time(reply.headers.get("Date"))) is recovery.Plan.DONE
+        return reply if self.already_done else None
+
+    async def _look(self, style: Style, *, marks: bool) -> Reply:
+        """Read the environment and keep what was seen."""
         reply = await self._read_safely(style)
         self._learn_era(reply, style)
         self._take_note(reply)
@@ -150,8 +159,19 @@ class Exchange:
             with contextlib.suppress(NotFoundError, PermissionDeniedError):
                 reply = await self._read_safely(style)
                 self._take_note(reply)
-        self.already_done = self._compared() is recovery.Plan.DONE
-        return reply if self.already_done else None
+        return reply
+
+    async def _showing_the_effect(self, reply: Reply, style: Style) -> Reply:
+        """The environment as it is read after a token call through a path that hides what was changed.
+
+        The call is done. Where nothing can be read, its own answer stays the result.
+        """
+        if self._before is None:
+            return reply
+        left, patience = self.sender.time_left(), self._options.retry.settle_after_500
+        seen = await self._watch(self._before, style, patience if left is None else min(patience, left))
+        shown = seen.verdict in {recovery.Verdict.HAPPENED, recovery.Verdict.UNCLEAR}
+        return cast("Reply", seen.environment) if shown else reply
 
     def _take_note(self, reply: Reply) -> None:
         """Keep what was read before the call."""
@@ -167,13 +187,20 @@ class Exchange:
                 return delivery.reply
             await self._go_round(delivery, Repeat.SAFE, style)
 
-    def _compared(self) -> recovery.Plan:
-        """The environment that was read, held against what the call is to replace.
+    def _compared(self, now: datetime | None) -> recovery.Plan:
+        """The environment that was read, held against what the call is to replace, and against what the caller wants.
+
+        Args:
+            now: The server's clock.
 
         Raises:
             StateChangedError: It is neither as planned nor as the call would leave it.
         """
-        call, seen = self._call, cast("Environment", self._seen)
+        call, seen, before_write = self._call, cast("Environment", self._seen), self._before_write
+        if before_write is not None and before_write.check is not None:
+            plan = before_write.check(seen, now)
+            if plan is not recovery.Plan.ACT:
+                return plan
         if call.endpoint is UPDATE and call.asked is not None:
             plan = recovery.compare_settings(call.asked, call.expected_settings, seen.settings, self._host.routes.era.name)
             if plan is recovery.Plan.CHANGED:
@@ -209,6 +236,8 @@ class Exchange:
         if endpoint.repeat is not Repeat.NEVER:
             self.sender.attempts.uncertain = True
             return None
+        if doubt.happened:
+            return await self._what_happened(doubt, style)
         observations = [f"an earlier run may have sent it {doubt.age:.0f} s ago"]
         if doubt.before is None:
             raise recovery.outcome_unknown(endpoint.name, observations)
@@ -219,6 +248,20 @@ class Exchange:
         if seen.verdict is not recovery.Verdict.UNCHANGED or not policy.resend_after_settle:
             raise recovery.outcome_unknown(endpoint.name, observations)
         return None
+
+    async def _what_happened(self, doubt: recovery.Doubt, style: Style) -> Reply:
+        """The environment after a call that is known to have taken effect.
+
+        Raises:
+            StateChangedError: It shows what the call has replaced.
+        """
+        reply = await self._look(style, marks=True)
+        if doubt.before is not None and self._before == doubt.before:
+            raise StateChangedError(
+                "The environment shows what was there before. Somebody may have put that back; or the server reads from a copy "
+                "that is late, so resume once more."
+            )
+        return reply
 
     async def _read_environment(self, style: Style) -> Delivery:
         return await self.sender.deliver(Request(RETRIEVE, path(self._reading or style, RETRIEVE, self._place)))
@@ -261,14 +304,11 @@ class Exchange:
         async def read() -> tuple[Environment, Reply] | None:
             try:
                 found = await self._read_environment(style)
-            except RateLimitWaitTooLong:
-                return None  # the call itself may have happened, which this error would hide
-            if not isinstance(found, Answered):
-                return None
-            try:
+                if not isinstance(found, Answered):
+                    return None
                 seen: Environment = replies.decode_success(RETRIEVE, found.reply.body)
-            except DecodeError:
-                return None
+            except PostHogEnvError:
+                return None  # the call itself may have happened, which this error would hide
             if self._reading is None and style == "project" and recovery.marks(self._call.endpoint, seen) is None:
                 self._reading = "root"
                 return await read()
@@ -384,13 +424,13 @@ class Exchange:
 
     def _error(self, delivery: Delivery) -> PostHogEnvError:
         """The error that a delivery ends in."""
-        origin = self._host.origin
+        origin, endpoint = self._host.origin, self._call.endpoint
+        repeated = self._written and not endpoint.reads and endpoint.repeat is not Repeat.NEVER
+        effect = " It may have taken effect; calling again is safe." if repeated and self.sender.attempts.uncertain else ""
         if isinstance(delivery, NotSent):
-            return NotSentError(f"The request never left, so nothing changed: {delivery.reason}. Is {origin} the right host?")
+            changed = "" if effect else ", so nothing changed"
+            return NotSentError(f"The request never left{changed}: {delivery.reason}.{effect} Is {origin} the right host?")
         if isinstance(delivery, Lost):
-            effect = (
-                "" if self._call.endpoint.reads or not self._written else " It may have taken effect; calling again is safe."
-            )
             return TransportError(f"No whole answer came from {origin}: {delivery.reason}.{effect}")
         reply = delivery.reply
         retry_after = delivery.retry_after if isinstance(delivery, Throttled) else None

@@ -8,7 +8,8 @@ that tells. Before such a call is sent, the state that it changes is read; after
 * ``reset_token`` and ``generate_conversations_public_token`` happened, where the token is no longer the old one.
 
 That proves that exactly one rotation took effect since the read, not whose it was; either way the environment that was read is
-the result. Where nothing has changed, it matters how the answer was lost:
+the result. The same is done where the answer came and does not show what was changed, as up to 2025 through the project path.
+Where nothing has changed, it matters how the answer was lost:
 
 * **after a 500** the handler is over. Unchanged for a short settle time means that it did not happen: it is sent once more;
 * **after anything else**, a timeout, a disconnect, a broken body, a 502, the handler may still be running. Unchanged for a
@@ -20,7 +21,8 @@ environments of that name which were created since, by the server's clock.
 
 **Compare before acting.** A call can also be told what it is to replace. Then the environment is read first: it is as planned,
 and the call acts; it is as the call would leave it, and nothing is left to do; or it is neither, and nothing is sent. The same
-look resolves what a killed process has left behind, from the marks that its journal holds.
+look resolves what a killed process has left behind, from the marks that its journal holds; and there a call that is known to
+have happened is never sent again, whatever is seen.
 """
 
 import enum
@@ -133,10 +135,12 @@ class Doubt:
     Attributes:
         before: The marks before it was sent; None for a call that leaves none.
         age: Seconds since it was about to be sent.
+        happened: It is known to have taken effect; what follows it is left to do.
     """
 
     before: Marks | None
     age: float
+    happened: bool = False
 
 
 @attrs.frozen
@@ -148,11 +152,14 @@ class BeforeWrite:
             marks of the call.
         read: Whether the environment is to be read first.
         doubt: What an earlier process has left open.
+        check: Holds the environment, as it was read, and the server's clock against what the caller wants, while nobody else
+            of this client writes to it. Raises where nothing may be sent.
     """
 
-    record: Callable[[Environment | None, Marks | None], Awaitable[None]]
+    record: Callable[[Environment | None, Marks | None], Awaitable[None]] | None = None
     read: bool = False
     doubt: Doubt | None = None
+    check: Callable[[Environment, datetime | None], Plan] | None = None
 
 
 def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Plan:

@@ -10,23 +10,23 @@ import attrs
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE, Endpoint
+from aioposthog_env.api.endpoints import UPDATE, Endpoint
 from aioposthog_env.api.routes import Place
-from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest
+from aioposthog_env.bulk.rotation import AfterRotation, old_enough, seconds_of, secret_is_shown
 from aioposthog_env.bulk.run import BulkRun, Refs, Skip, Work
 from aioposthog_env.bulk.sink import AnySink, Sink
-from aioposthog_env.errors import ConfigurationError, PostHogEnvError, StateChangedError
+from aioposthog_env.errors import ConfigurationError, PostHogEnvError, SettingsNotAppliedError, StateChangedError
 from aioposthog_env.models.activity import ActivityEntry
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages
-from aioposthog_env.recovery import outcome_unknown
+from aioposthog_env.recovery import BeforeWrite, Plan
 from aioposthog_env.session import PostHogSession, Result
 
 T = TypeVar("T")
-Finish: TypeAlias = Callable[[Result[Environment], EnvironmentRef], Awaitable[Result[Environment]]]
+Check: TypeAlias = Callable[[Environment, datetime | None], Plan]
 
 SettingsOf: TypeAlias = TeamSettings | Callable[[EnvironmentRef], TeamSettings]
 """The same settings for all environments, or a function that gives those of each."""
@@ -156,24 +156,14 @@ class Each:
             settings: As for the single call.
             sink: Takes each new secret before the environment counts as done: a callable that is given the environment, one at
                 a time, or the path of a file of JSON lines with mode 0600. After a crash it may be given a secret again.
-            verify: Read each environment again and see that the new secret is in use, before it is handed over.
+            verify: Read each environment again and see that the new secret is in use, before it is handed over. An error of
+                that read, or of the sink, is one whose ``action_done`` is true: a journal does the rest later.
 
         Raises:
             ConfigurationError: The sink is none.
         """
-        taker = None if sink is None else Sink(sink)
-
-        async def finish(result: Result[Environment], ref: EnvironmentRef) -> Result[Environment]:
-            if verify:
-                seen = await followed(result, self.session.call(calls.retrieve(), place_of(ref)))
-                if seen.value.secret_api_token != result.value.secret_api_token:
-                    raise outcome_unknown(ROTATE_SECRET_TOKEN.name, ["it was rotated, and another secret is in use since"])
-                result = attrs.evolve(result, attempts=seen.attempts, waited=seen.waited)
-            if taker is not None:
-                await taker.hand_over(result.value)
-            return result
-
-        return self._expecting(calls.rotate_secret_token, expected, settings, finish, taker)
+        following = AfterRotation(self.session, verify, None if sink is None else Sink(sink))
+        return self._expecting(calls.rotate_secret_token, expected, settings, following)
 
     def delete_secret_token_backup(
         self, *, min_age: float | timedelta | None = None, settings: TeamSettings | None = None
@@ -236,38 +226,46 @@ class Each:
         make: Callable[..., Call[Environment]],
         expected: ExpectedOf,
         settings: TeamSettings | None,
-        finish: Finish | None = None,
-        sink: Sink | None = None,
+        following: AfterRotation | None = None,
     ) -> BulkRun[Environment]:
-        if expected is None:
-            return self._call(make(settings=settings), finish, sink)
-        digests, plain = dict(expected), make(settings=settings)
+        digests, plain = None if expected is None else dict(expected), make(settings=settings)
         record = self._record(plain.endpoint, body_digest(plain.body))
+        check = secret_is_shown if following is not None and (following.verify or following.sink is not None) else None
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
-            if ref.id not in digests:
+            if digests is not None and ref.id not in digests:
                 raise ConfigurationError(f"expected holds no digest for environment {ref.id}.")
-            result = await self._send(make(expected=digests[ref.id], settings=settings), ref, record)
-            return result if finish is None else await finish(result, ref)
+            call = plain if digests is None else make(expected=digests[ref.id], settings=settings)
+            result = await self._send(call, ref, record, check)
+            return result if following is None else await following.finish(result, ref)
 
-        return self._run(work, record, sink)
+        return self._run(work, record, None if following is None else following.sink)
 
-    def _call(
-        self,
-        call: Call[T],
-        finish: Callable[[Result[T], EnvironmentRef], Awaitable[Result[T]]] | None = None,
-        sink: Sink | None = None,
-    ) -> BulkRun[T]:
+    def _call(self, call: Call[T]) -> BulkRun[T]:
         record = self._record(call.endpoint, body_digest(call.body))
 
         async def work(ref: EnvironmentRef) -> Result[T]:
-            result = await self._send(call, ref, record)
-            return result if finish is None else await finish(result, ref)
+            return await self._send(call, ref, record)
 
-        return self._run(work, record, sink)
+        return self._run(work, record)
 
-    async def _send(self, call: Call[T], ref: EnvironmentRef, record: RunRecord | None) -> Result[T]:
-        return await self.session.call(call, place_of(ref), None if record is None else record.before_write(ref, call))
+    async def _send(
+        self, call: Call[T], ref: EnvironmentRef, record: RunRecord | None, check: Check | None = None
+    ) -> Result[T]:
+        """Send a call. One that has taken effect gives a result, also where settings beside it were ignored."""
+        before = None if record is None else record.before_write(ref, call)
+        if check is not None:
+            before = attrs.evolve(before or BeforeWrite(), check=check)
+        try:
+            return await self.session.call(call, place_of(ref), before)
+        except SettingsNotAppliedError as error:
+            if not error.action_done:
+                raise
+            return Result(error.environment, error.attempts, error.waited, not_applied=error.fields)
+        except PostHogEnvError as error:
+            if before is not None and before.doubt is not None and before.doubt.happened:
+                error.after("An earlier run has done it, and it is not sent again.")
+            raise
 
     def _record(self, endpoint: Endpoint, body: str) -> RunRecord | None:
         """The record of the run, where there is to be one.

@@ -28,7 +28,6 @@ from aioposthog_env.errors import (
     ConfigurationError,
     JournalError,
     PostHogEnvError,
-    SettingsNotAppliedError,
     SinkError,
 )
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
@@ -253,17 +252,6 @@ class BulkRun(Generic[T]):
             result = await self._work(ref)
         except Skip as skip:
             return Outcome(ref=ref, status="skipped", reason=skip.reason, error=skip.error, **skip.took)
-        except SettingsNotAppliedError as error:
-            if error.action_done:
-                return Outcome(
-                    ref=ref,
-                    status="succeeded",
-                    value=error.environment,
-                    not_applied=error.fields,
-                    attempts=error.attempts,
-                    waited=error.waited,
-                )
-            return self._failed(ref, error)
         except PostHogEnvError as error:
             return self._failed(ref, error)
         return Outcome(

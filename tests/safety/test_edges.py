@@ -56,11 +56,7 @@ async def test_the_secret_that_the_project_path_hides_is_read_through_the_root_p
         taken: list[object] = []
         stored = sandbox.environment(2)
         each = environments.each([2], journal=tmp_path / "run.db")
-        (failed,) = (await each.rotate_secret_token(sink=tmp_path / "secrets.jsonl")).failed
-        assert isinstance(failed.error, SinkError)
-        assert "does not show the secret" in str(failed.error)
-        again = environments.each([2], journal=tmp_path / "run.db")
-        await again.rotate_secret_token(sink=lambda one: taken.append(one.secret_api_token))
+        await each.rotate_secret_token(sink=lambda one: taken.append(one.secret_api_token))
         assert taken == [Secret(stored.secret_api_token or "")]
         assert sandbox.effects["rotate_secret_token", 2] == 1
 

@@ -19,7 +19,6 @@ from aioposthog_env import (
     ConfigurationError,
     Environment,
     Journal,
-    OutcomeUnknownError,
     Sandbox,
     ScopeError,
     Secret,
@@ -138,7 +137,7 @@ async def test_a_failing_sink_stops_the_run_and_nothing_is_lost_or_rotated_again
         assert "RuntimeError" in str(failed.error)
         assert not any(secret in str(failed.error) for secret in sandbox.secrets)
         assert [ref.id for ref in report.remaining()] == [3, 4]
-        assert [item.state for item in await Journal(journal).items()] == ["succeeded", "intended"]
+        assert [item.state for item in await Journal(journal).items()] == ["succeeded", "unfinished"]
         (await environments.each([1, 2, 3, 4], journal=journal).rotate_secret_token(sink=take)).raise_for_failures()
         assert taken == {id: sandbox.environment(id).secret_api_token for id in (1, 2, 3, 4)}
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
@@ -162,10 +161,11 @@ async def test_verify_reads_each_again_and_finds_another_rotation(tmp_path: Path
         stale = (await environments.retrieve(3)).secret_api_token
         assert isinstance(stale, Secret)
         sandbox.answer_next("rotate_secret_token", 200, {"id": 3, "name": "x", "secret_api_token": "phs_" + "x" * 30})
-        (unknown,) = (
+        (failed,) = (
             await environments.each([3]).rotate_secret_token(sink=lambda one: taken.append(one.id), verify=True)
-        ).unknown
-        assert isinstance(unknown.error, OutcomeUnknownError)
+        ).failed
+        assert isinstance(failed.error, StateChangedError)
+        assert failed.error.action_done
         assert taken == [1, 2]
 
 
