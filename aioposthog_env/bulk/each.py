@@ -1,9 +1,7 @@
 """``environments.each(refs)``: every endpoint under its own name, for many environments."""
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -171,29 +169,29 @@ class Each:
         """Drop the backup of the secret token of each environment.
 
         PostHog does not tell when a secret was rotated. It was before ``updated_at``, which moves with every change; and a
-        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name.
+        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name. It is judged just before
+        the call, while this client makes no other change to the environment; what another process does in that moment is not
+        seen.
 
         Args:
-            min_age: Skip an environment unless its backup is certainly older, in seconds; such a one is ``too young``. Costs a
-                read each.
+            min_age: Skip an environment unless its backup is certainly as old, in seconds; else it is ``too young``. Costs a
+                read each, but for 0.
             settings: As for the single call.
+
+        Raises:
+            ConfigurationError: The age is no span of time, or below 0.
         """
         call = calls.delete_secret_token_backup(settings=settings)
-        if min_age is None:
+        least = 0.0 if min_age is None else seconds_of(min_age)
+        if not least:
             return self._call(call)
-        least = min_age.total_seconds() if isinstance(min_age, timedelta) else float(min_age)
         record = self._record(call.endpoint, body_digest(call.body))
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
-            seen = await self.session.call(calls.retrieve(), place_of(ref))
-            if seen.value.secret_api_token_backup is None:
-                return attrs.evolve(seen, already_done=True)
-            age = backup_age(seen.value, {} if record is None else record.rotations, time.time(), server_time(seen.date))
-            if age is None or age < least:
-                known = "nothing tells how old it is" if age is None else f"it may be only {max(0.0, age):.0f} s old"
-                error = StateChangedError(f"The backup was not deleted: {known}, and {least:.0f} s are asked for.")
-                raise Skip("too young", error.about(call.endpoint.name, ref.id), seen.attempts, seen.waited)
-            return await followed(seen, self._send(call, ref, record))
+            try:
+                return await self._send(call, ref, record, old_enough(least, {} if record is None else record.rotations))
+            except StateChangedError as error:
+                raise Skip("too young", error, error.attempts, error.waited) from None
 
         return self._run(work, record)
 
@@ -304,35 +302,6 @@ async def followed(earlier: Result[Any], following: Awaitable[Result[T]]) -> Res
         error.waited += earlier.waited
         raise
     return attrs.evolve(result, attempts=result.attempts + earlier.attempts, waited=result.waited + earlier.waited)
-
-
-def backup_age(
-    environment: Environment, rotations: Mapping[int, tuple[float, str]], now: float, server_now: datetime | None
-) -> float | None:
-    """How old the backup of a secret is at least, in seconds; None where nothing tells.
-
-    Args:
-        environment: As it was read.
-        rotations: What a journal holds: when it rotated, and the digest of the secret since.
-        now: The time here, in seconds since 1970.
-        server_now: The time of the server, by which ``updated_at`` is to be taken.
-    """
-    known: list[float] = []
-    finished, secret = rotations.get(environment.id, (0.0, ""))
-    if isinstance(environment.secret_api_token, Secret) and environment.secret_api_token.digest() == secret:
-        known.append(now - finished)
-    if isinstance(environment.updated_at, datetime) and server_now is not None:
-        known.append((server_now - environment.updated_at).total_seconds())
-    return max(known, default=None)
-
-
-def server_time(date: str | None) -> datetime | None:
-    """The server's clock; None where its header is missing or no date."""
-    try:
-        at = None if date is None else parsedate_to_datetime(date)
-    except ValueError:
-        return None
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def place_of(ref: EnvironmentRef) -> Place:
