@@ -71,7 +71,10 @@ class PostHogEnvError(Exception):
         environment_id: The environment's id; None where the call names none.
         attempts: How many requests were sent for the call.
         waited: Seconds the call spent waiting, for the rate limit and between attempts.
+        action_done: The call itself has taken effect, and the error came after it: do not repeat the call.
     """
+
+    action_done: bool = False
 
     def __init__(self, message: str, *, endpoint: str | None = None, environment_id: int | None = None) -> None:
         super().__init__(message)
@@ -96,6 +99,16 @@ class PostHogEnvError(Exception):
         if self.endpoint is None:
             self.endpoint = endpoint
             self.environment_id = environment_id
+        return self
+
+    def after(self, done: str) -> Self:
+        """Say that the call had taken effect when this error came.
+
+        Args:
+            done: What was done and what was not, as a sentence.
+        """
+        self.action_done = True
+        self.message = f"{done} {self.message}"
         return self
 
 
@@ -271,7 +284,7 @@ class DecodeError(PostHogEnvError):
 
 
 class StateChangedError(PostHogEnvError):
-    """The environment is no longer as the caller saw it. Nothing was sent."""
+    """The environment is no longer as the caller saw it. Nothing was sent, unless ``action_done`` says so."""
 
 
 class SettingsNotAppliedError(PostHogEnvError):
@@ -303,8 +316,11 @@ class JournalError(PostHogEnvError):
 class SinkError(PostHogEnvError):
     """A secret was rotated, once, and the sink did not take the new one.
 
-    Nothing is lost: ``retrieve`` shows the new secret, and resuming the run with its journal hands it over without rotating.
+    Nothing is lost: ``retrieve`` shows the new secret. A run with a journal, resumed with the same sink, hands it over without
+    rotating; without a journal nothing remembers that it is due.
     """
+
+    action_done = True
 
 
 class WaitTimeoutError(PostHogEnvError, TimeoutError):

@@ -1,6 +1,7 @@
 """One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows."""
 
 import contextlib
+from datetime import datetime
 from typing import Any, cast
 
 import anyio
@@ -31,6 +32,7 @@ from aioposthog_env.errors import (
     StateChangedError,
     TransportError,
 )
+from aioposthog_env.lost_create import LostCreate
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import (
     Answered,
@@ -66,6 +68,7 @@ class Exchange:
         call: Call[Any],
         place: Place,
         before_write: recovery.BeforeWrite | None = None,
+        style: Style | None = None,
     ) -> None:
         self._host = host
         self._options = options
@@ -74,6 +77,8 @@ class Exchange:
         self.sender = Sender(host, options, call, place)
         self.already_done = False
         self._before_write = before_write
+        self._style: Style | None = style
+        self._sent_at = 0.0
         self._seen: Environment | None = None
         self._reading: Style | None = None
         self._before: recovery.Marks | None = None
@@ -90,16 +95,18 @@ class Exchange:
         call, place, routes = self._call, self._place, self._host.routes
         refused_style: Style | None = None
         while True:
-            style = routes.style_for(call.endpoint, place)
+            style: Style | None = routes.style_for(call.endpoint, place) if self._style is None else self._style
             if style is None:
                 style, reply = await self._find_style()
                 if reply is not None:
                     return reply
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
-            if not self._written and self._before_write is not None:
+            if not self._written and self._before_write is not None and self._before_write.record is not None:
                 await self._before_write.record(self._seen, self._before)
             self._written = True
+            if call.endpoint is CREATE:
+                self._sent_at = anyio.current_time()
             delivery = await self.sender.deliver(
                 Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body)
             )
@@ -109,14 +116,14 @@ class Exchange:
                 self._host.budget.give_back()
                 if call.endpoint is RETRIEVE and routes.era is Era.UNKNOWN:
                     self._learn_era(delivery.reply, style)
-                return delivery.reply
+                return delivery.reply if self._reading is None else await self._showing_the_effect(delivery.reply, style)
             if isinstance(delivery, Refused):
                 reply = delivery.reply
                 if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, reply.status, reply.body):
                     return reply
                 verdict = judge(style, place, status=reply.status, opening=reply.opening)
                 # Where the same style is found again, it is the action that this server does not have.
-                if style != refused_style and routes.gone(call.endpoint, place, verdict):
+                if self._style is None and style != refused_style and routes.gone(call.endpoint, place, verdict):
                     refused_style = style
                     continue
             if (reply := await self._go_round(delivery, call.endpoint.repeat, style)) is not None:
@@ -134,8 +141,15 @@ class Exchange:
             self.already_done = True
             return done
         marks = call.endpoint in recovery.LEAVES_MARKS and (self._options.retry.read_back or before_write is not None)
-        if not (marks or call.expected or call.expected_settings or (before_write is not None and before_write.read)):
+        wanted = before_write is not None and (before_write.read or before_write.check is not None)
+        if not (marks or call.expected or call.expected_settings or wanted):
             return None
+        reply = await self._look(style, marks=marks)
+        self.already_done = self._compared(recovery.server_time(reply.headers.get("Date"))) is recovery.Plan.DONE
+        return reply if self.already_done else None
+
+    async def _look(self, style: Style, *, marks: bool) -> Reply:
+        """Read the environment and keep what was seen."""
         reply = await self._read_safely(style)
         self._learn_era(reply, style)
         self._take_note(reply)
@@ -145,8 +159,19 @@ class Exchange:
             with contextlib.suppress(NotFoundError, PermissionDeniedError):
                 reply = await self._read_safely(style)
                 self._take_note(reply)
-        self.already_done = self._compared() is recovery.Plan.DONE
-        return reply if self.already_done else None
+        return reply
+
+    async def _showing_the_effect(self, reply: Reply, style: Style) -> Reply:
+        """The environment as it is read after a token call through a path that hides what was changed.
+
+        The call is done. Where nothing can be read, its own answer stays the result.
+        """
+        if self._before is None:
+            return reply
+        left, patience = self.sender.time_left(), self._options.retry.settle_after_500
+        seen = await self._watch(self._before, style, patience if left is None else min(patience, left))
+        shown = seen.verdict in {recovery.Verdict.HAPPENED, recovery.Verdict.UNCLEAR}
+        return cast("Reply", seen.environment) if shown else reply
 
     def _take_note(self, reply: Reply) -> None:
         """Keep what was read before the call."""
@@ -162,13 +187,20 @@ class Exchange:
                 return delivery.reply
             await self._go_round(delivery, Repeat.SAFE, style)
 
-    def _compared(self) -> recovery.Plan:
-        """The environment that was read, held against what the call is to replace.
+    def _compared(self, now: datetime | None) -> recovery.Plan:
+        """The environment that was read, held against what the call is to replace, and against what the caller wants.
+
+        Args:
+            now: The server's clock.
 
         Raises:
             StateChangedError: It is neither as planned nor as the call would leave it.
         """
-        call, seen = self._call, cast("Environment", self._seen)
+        call, seen, before_write = self._call, cast("Environment", self._seen), self._before_write
+        if before_write is not None and before_write.check is not None:
+            plan = before_write.check(seen, now)
+            if plan is not recovery.Plan.ACT:
+                return plan
         if call.endpoint is UPDATE and call.asked is not None:
             plan = recovery.compare_settings(call.asked, call.expected_settings, seen.settings, self._host.routes.era.name)
             if plan is recovery.Plan.CHANGED:
@@ -204,6 +236,8 @@ class Exchange:
         if endpoint.repeat is not Repeat.NEVER:
             self.sender.attempts.uncertain = True
             return None
+        if doubt.happened:
+            return await self._what_happened(doubt, style)
         observations = [f"an earlier run may have sent it {doubt.age:.0f} s ago"]
         if doubt.before is None:
             raise recovery.outcome_unknown(endpoint.name, observations)
@@ -214,6 +248,20 @@ class Exchange:
         if seen.verdict is not recovery.Verdict.UNCHANGED or not policy.resend_after_settle:
             raise recovery.outcome_unknown(endpoint.name, observations)
         return None
+
+    async def _what_happened(self, doubt: recovery.Doubt, style: Style) -> Reply:
+        """The environment after a call that is known to have taken effect.
+
+        Raises:
+            StateChangedError: It shows what the call has replaced.
+        """
+        reply = await self._look(style, marks=True)
+        if doubt.before is not None and self._before == doubt.before:
+            raise StateChangedError(
+                "The environment shows what was there before. Somebody may have put that back; or the server reads from a copy "
+                "that is late, so resume once more."
+            )
+        return reply
 
     async def _read_environment(self, style: Style) -> Delivery:
         return await self.sender.deliver(Request(RETRIEVE, path(self._reading or style, RETRIEVE, self._place)))
@@ -230,7 +278,8 @@ class Exchange:
         endpoint, policy = self._call.endpoint, self._options.retry
         observations = [recovery.how_lost(delivery)]
         if endpoint is CREATE and style is not None and policy.read_back:
-            observations.append(await self._candidates(style))
+            name = None if self._call.asked is None else self._call.asked.name
+            observations.append(await LostCreate(self.sender, self._place, style, name, self._sent_at).candidates())
         if self._before is None or style is None or not policy.read_back:
             raise recovery.outcome_unknown(endpoint.name, observations)
         over = recovery.handler_is_over(delivery)
@@ -255,36 +304,17 @@ class Exchange:
         async def read() -> tuple[Environment, Reply] | None:
             try:
                 found = await self._read_environment(style)
-            except RateLimitWaitTooLong:
-                return None  # the call itself may have happened, which this error would hide
-            if not isinstance(found, Answered):
-                return None
-            try:
+                if not isinstance(found, Answered):
+                    return None
                 seen: Environment = replies.decode_success(RETRIEVE, found.reply.body)
-            except DecodeError:
-                return None
+            except PostHogEnvError:
+                return None  # the call itself may have happened, which this error would hide
             if self._reading is None and style == "project" and recovery.marks(self._call.endpoint, seen) is None:
                 self._reading = "root"
                 return await read()
             return seen, found.reply
 
         return await recovery.watch(self._call.endpoint, before, read, patience)
-
-    async def _candidates(self, style: Style) -> str:
-        """After a lost create: which environments have the name that was asked for."""
-        name = None if self._call.asked is None else self._call.asked.name
-        asking = calls.list_page(limit=recovery.MOST_CANDIDATES, offset=0, search=None)
-        try:
-            found = await self.sender.deliver(
-                Request(asking.endpoint, path(style, asking.endpoint, self._place) + asking.query)
-            )
-            page = replies.decode_success(asking.endpoint, found.reply.body) if isinstance(found, Answered) else None
-        except (DecodeError, RateLimitWaitTooLong):
-            page = None
-        if page is None or not isinstance(name, str):
-            return "the environments could not be read" if page is None else "no name was asked for"
-        ids = [str(one.id) for one in page.results if one.name == name.strip()]
-        return f"environments of that name: {', '.join(ids) or 'none'}"
 
     async def ask_once(self) -> Reply | None:
         """Send once, without repeats. None where no good answer came."""
@@ -394,17 +424,26 @@ class Exchange:
 
     def _error(self, delivery: Delivery) -> PostHogEnvError:
         """The error that a delivery ends in."""
-        origin = self._host.origin
+        origin, endpoint = self._host.origin, self._call.endpoint
+        repeated = self._written and not endpoint.reads and endpoint.repeat is not Repeat.NEVER
+        effect = " It may have taken effect; calling again is safe." if repeated and self.sender.attempts.uncertain else ""
         if isinstance(delivery, NotSent):
-            return NotSentError(f"The request never left, so nothing changed: {delivery.reason}. Is {origin} the right host?")
+            changed = "" if effect else ", so nothing changed"
+            return NotSentError(f"The request never left{changed}: {delivery.reason}.{effect} Is {origin} the right host?")
         if isinstance(delivery, Lost):
-            effect = (
-                "" if self._call.endpoint.reads or not self._written else " It may have taken effect; calling again is safe."
-            )
             return TransportError(f"No whole answer came from {origin}: {delivery.reason}.{effect}")
         reply = delivery.reply
         retry_after = delivery.retry_after if isinstance(delivery, Throttled) else None
-        return replies.error_of(reply.status, reply.headers, reply.body, host=origin, retry_after=retry_after)
+        error = replies.error_of(
+            reply.status,
+            reply.headers,
+            reply.body,
+            host=origin,
+            retry_after=retry_after,
+            hidden=calls.sensitive_texts(self._call.asked),
+        )
+        error.message += effect
+        return error
 
 
 def _lost_if_unreadable(endpoint: Endpoint, delivery: Answered) -> Answered | Lost:

@@ -8,7 +8,8 @@ that tells. Before such a call is sent, the state that it changes is read; after
 * ``reset_token`` and ``generate_conversations_public_token`` happened, where the token is no longer the old one.
 
 That proves that exactly one rotation took effect since the read, not whose it was; either way the environment that was read is
-the result. Where nothing has changed, it matters how the answer was lost:
+the result. The same is done where the answer came and does not show what was changed, as up to 2025 through the project path.
+Where nothing has changed, it matters how the answer was lost:
 
 * **after a 500** the handler is over. Unchanged for a short settle time means that it did not happen: it is sent once more;
 * **after anything else**, a timeout, a disconnect, a broken body, a 502, the handler may still be running. Unchanged for a
@@ -16,15 +17,18 @@ the result. Where nothing has changed, it matters how the answer was lost:
 
 So "never twice" holds for handlers that end within the settle time. Anything else that is seen, such as a secret that
 rotated twice, and calls that leave no mark, end as unknown, with the observations. After a lost ``create`` these name the
-environments that have the name that was asked for.
+environments of that name which were created since, by the server's clock.
 
 **Compare before acting.** A call can also be told what it is to replace. Then the environment is read first: it is as planned,
 and the call acts; it is as the call would leave it, and nothing is left to do; or it is neither, and nothing is sent. The same
-look resolves what a killed process has left behind, from the marks that its journal holds.
+look resolves what a killed process has left behind, from the marks that its journal holds; and there a call that is known to
+have happened is never sent again, whatever is seen.
 """
 
 import enum
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeAlias, cast
 
 import anyio
@@ -60,6 +64,9 @@ _WHERE_TO_LOOK: Final = {
 
 MOST_CANDIDATES: Final = 10_000
 """How many environments are looked through after a lost create."""
+
+MOST_NAMESAKES: Final = 10
+"""How many of them are read, to see when they were created."""
 
 LEAVES_MARKS: Final = (ROTATE_SECRET_TOKEN, RESET_TOKEN, GENERATE_CONVERSATIONS_PUBLIC_TOKEN)
 """The calls whose effect can be seen."""
@@ -128,10 +135,12 @@ class Doubt:
     Attributes:
         before: The marks before it was sent; None for a call that leaves none.
         age: Seconds since it was about to be sent.
+        happened: It is known to have taken effect; what follows it is left to do.
     """
 
     before: Marks | None
     age: float
+    happened: bool = False
 
 
 @attrs.frozen
@@ -143,11 +152,14 @@ class BeforeWrite:
             marks of the call.
         read: Whether the environment is to be read first.
         doubt: What an earlier process has left open.
+        check: Holds the environment, as it was read, and the server's clock against what the caller wants, while nobody else
+            of this client writes to it. Raises where nothing may be sent.
     """
 
-    record: Callable[[Environment | None, Marks | None], Awaitable[None]]
+    record: Callable[[Environment | None, Marks | None], Awaitable[None]] | None = None
     read: bool = False
     doubt: Doubt | None = None
+    check: Callable[[Environment, datetime | None], Plan] | None = None
 
 
 def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Plan:
@@ -244,6 +256,31 @@ def how_lost(delivery: Lost | Failed) -> str:
 def handler_is_over(delivery: Lost | Failed) -> bool:
     """Whether the server has certainly finished with the request. A proxy's 502 says nothing about it; its own 500 does."""
     return isinstance(delivery, Failed) and delivery.reply.status == 500
+
+
+def server_time(date: str | None) -> datetime | None:
+    """The server's clock, from its header ``Date``; None where that is missing or no date."""
+    try:
+        at = None if date is None else parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def created_since(namesakes: Sequence[tuple[int, datetime | None]], sent: datetime | None) -> str:
+    """Which environments a lost create may have made, in words.
+
+    Args:
+        namesakes: The environments that have the name: the id, and when it was created, None where that is not shown.
+        sent: When the call was sent at the earliest, by the server's clock; None where that is not known.
+    """
+    if sent is None:
+        ids = [str(id) for id, _ in namesakes]
+        return f"environments of that name, perhaps older than the call: {', '.join(ids) or 'none'}"
+    since = [str(id) for id, at in namesakes if at is not None and at >= sent]
+    words = f"environments of that name created since: {', '.join(since) or 'none'}"
+    undated = [str(id) for id, at in namesakes if at is None]
+    return f"{words}; at a time that is not known: {', '.join(undated)}" if undated else words
 
 
 def outcome_unknown(endpoint: str, observations: Sequence[str]) -> OutcomeUnknownError:

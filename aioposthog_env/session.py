@@ -25,7 +25,7 @@ from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import UPDATE, Endpoint
 from aioposthog_env.api.era import Era
-from aioposthog_env.api.routes import Place, RouteMemory, Routes, check_routes
+from aioposthog_env.api.routes import Place, RouteMemory, Routes, Style, check_routes
 from aioposthog_env.api.scopes import Grant, needed_for_update, refusal
 from aioposthog_env.auth import (
     Credential,
@@ -181,19 +181,22 @@ class PostHogSession:
         """The rate limiter in use; None before entering, and where there is none."""
         return self._host.limiter
 
-    async def call(self, call: Call[T], place: Place, before_write: BeforeWrite | None = None) -> Result[T]:
+    async def call(
+        self, call: Call[T], place: Place, before_write: BeforeWrite | None = None, *, style: Style | None = None
+    ) -> Result[T]:
         """Make a call. Writes to one environment go one after the other.
 
         Args:
             call: What to send.
             place: To which environment, or into which collection.
             before_write: What has to be done before a write leaves.
+            style: The URL style; None for the one that this host takes.
 
         Raises:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
         """
         self._host.transport.check_state()
-        exchange = Exchange(self._host, self.options, call, place, before_write)
+        exchange = Exchange(self._host, self.options, call, place, before_write, style)
         try:
             if self.options.enforce_scopes and call.endpoint.name not in self._access.allowed:
                 await self._check_scopes(call, place)

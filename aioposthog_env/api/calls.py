@@ -4,7 +4,7 @@ The facade makes one for a single environment, the bulk run makes one and uses i
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.activity import ActivityPage
 from aioposthog_env.models.converter import encode, unstructure
-from aioposthog_env.models.differences import Digests, digests
+from aioposthog_env.models.differences import SENSITIVE, Digests, digests
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
@@ -50,6 +50,25 @@ class Call(Generic[T]):
     asked: TeamSettings | None = None
     expected: str | None = None
     expected_settings: Digests | None = None
+
+
+_SHORTEST_SENSITIVE: Final = 6
+"""Shorter texts are no secrets, and would be found in the middle of words."""
+
+
+def sensitive_texts(settings: TeamSettings | None) -> frozenset[str]:
+    """The texts among the sensitive settings, which no error may repeat."""
+    wire = {} if settings is None else unstructure(settings)
+    texts = (text.strip() for name in SENSITIVE & wire.keys() for text in _texts(wire[name]))
+    return frozenset(text for text in texts if len(text) >= _SHORTEST_SENSITIVE)
+
+
+def _texts(value: JSONValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _with_settings(

@@ -1,7 +1,8 @@
 """From status and body to a model, or to an error that a person can act on."""
 
+import html
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -73,16 +74,34 @@ class Envelope:
     attr: str | None = None
 
 
-def envelope_of(body: bytes) -> Envelope:
-    """Read an error body: PostHog's envelope, its ``{"error": …}`` form, or the opening of a text."""
+def envelope_of(body: bytes, hidden: Collection[str] = ()) -> Envelope:
+    """Read an error body: PostHog's envelope, its ``{"error": …}`` form, or the opening of a text.
+
+    Args:
+        body: The body.
+        hidden: Sensitive texts that were sent, and are not repeated.
+    """
+    opening = body[:65_536]
     try:
-        raw = msgspec.json.decode(body[:65_536], type=dict[str, Any])
+        raw = msgspec.json.decode(opening, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Envelope(detail=_printable(body[:300].decode("utf-8", "replace"))[:200])
+        return Envelope(detail=_printable(_without(hidden, opening.decode("utf-8", "replace"))[:300])[:200])
     if isinstance(raw.get("error"), str):
-        return Envelope(detail=_printable(raw["error"]))
-    texts = {name: _printable(value) for name in ("type", "code", "detail", "attr") if isinstance(value := raw.get(name), str)}
+        return Envelope(detail=_printable(_without(hidden, raw["error"])))
+    texts = {
+        name: _printable(_without(hidden, value))
+        for name in ("type", "code", "detail", "attr")
+        if isinstance(value := raw.get(name), str)
+    }
     return Envelope(**texts)
+
+
+def _without(hidden: Collection[str], text: str) -> str:
+    """A text that repeats no sensitive one: not as it is, nor escaped for a page, for JSON or for Python."""
+    for secret in sorted(hidden, key=len, reverse=True):
+        for form in (secret, html.escape(secret), msgspec.json.encode(secret).decode()[1:-1], repr(secret)[1:-1]):
+            text = text.replace(form, "[hidden]")
+    return text
 
 
 def _printable(text: str) -> str:
@@ -129,7 +148,15 @@ _CLASSES: Final[Mapping[int, type[ApiError]]] = {
 }
 
 
-def error_of(status: int, headers: Mapping[str, str], body: bytes, *, host: str, retry_after: float | None = None) -> ApiError:
+def error_of(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    host: str,
+    retry_after: float | None = None,
+    hidden: Collection[str] = (),
+) -> ApiError:
     """The error for an answer that is no success.
 
     Args:
@@ -138,8 +165,9 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, *, host: str,
         body: The body.
         host: The origin that answered, named where the wrong region may be the cause.
         retry_after: Seconds that the server asked to wait.
+        hidden: Sensitive texts that were sent, and are not repeated.
     """
-    envelope = envelope_of(body)
+    envelope = envelope_of(body, hidden)
     what = envelope.detail or "no explanation"
     if envelope.attr:
         what = f"{envelope.attr}: {what}"

@@ -1,33 +1,31 @@
 """``environments.each(refs)``: every endpoint under its own name, for many environments."""
 
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE, Endpoint
+from aioposthog_env.api.endpoints import UPDATE, Endpoint
 from aioposthog_env.api.routes import Place
-from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest
+from aioposthog_env.bulk.rotation import AfterRotation, old_enough, seconds_of, secret_is_shown
 from aioposthog_env.bulk.run import BulkRun, Refs, Skip, Work
 from aioposthog_env.bulk.sink import AnySink, Sink
-from aioposthog_env.errors import ConfigurationError, PostHogEnvError, StateChangedError
+from aioposthog_env.errors import ConfigurationError, PostHogEnvError, SettingsNotAppliedError, StateChangedError
 from aioposthog_env.models.activity import ActivityEntry
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages
-from aioposthog_env.recovery import outcome_unknown
+from aioposthog_env.recovery import BeforeWrite, Plan
 from aioposthog_env.session import PostHogSession, Result
 
 T = TypeVar("T")
-Finish: TypeAlias = Callable[[Result[Environment], EnvironmentRef], Awaitable[Result[Environment]]]
+Check: TypeAlias = Callable[[Environment, datetime | None], Plan]
 
 SettingsOf: TypeAlias = TeamSettings | Callable[[EnvironmentRef], TeamSettings]
 """The same settings for all environments, or a function that gives those of each."""
@@ -159,24 +157,14 @@ class Each:
             settings: As for the single call.
             sink: Takes each new secret before the environment counts as done: a callable that is given the environment, one at
                 a time, or the path of a file of JSON lines with mode 0600. After a crash it may be given a secret again.
-            verify: Read each environment again and see that the new secret is in use, before it is handed over.
+            verify: Read each environment again and see that the new secret is in use, before it is handed over. An error of
+                that read, or of the sink, is one whose ``action_done`` is true: a journal does the rest later.
 
         Raises:
             ConfigurationError: The sink is none.
         """
-        taker = None if sink is None else Sink(sink)
-
-        async def finish(result: Result[Environment], ref: EnvironmentRef) -> Result[Environment]:
-            if verify:
-                seen = await followed(result, self.session.call(calls.retrieve(), place_of(ref)))
-                if seen.value.secret_api_token != result.value.secret_api_token:
-                    raise outcome_unknown(ROTATE_SECRET_TOKEN.name, ["it was rotated, and another secret is in use since"])
-                result = attrs.evolve(result, attempts=seen.attempts, waited=seen.waited)
-            if taker is not None:
-                await taker.hand_over(result.value)
-            return result
-
-        return self._expecting(calls.rotate_secret_token, expected, settings, finish, taker)
+        following = AfterRotation(self.session, verify, None if sink is None else Sink(sink))
+        return self._expecting(calls.rotate_secret_token, expected, settings, following)
 
     def delete_secret_token_backup(
         self, *, min_age: float | timedelta | None = None, settings: TeamSettings | None = None
@@ -184,29 +172,29 @@ class Each:
         """Drop the backup of the secret token of each environment.
 
         PostHog does not tell when a secret was rotated. It was before ``updated_at``, which moves with every change; and a
-        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name.
+        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name. It is judged just before
+        the call, while this client makes no other change to the environment; what another process does in that moment is not
+        seen.
 
         Args:
-            min_age: Skip an environment unless its backup is certainly older, in seconds; such a one is ``too young``. Costs a
-                read each.
+            min_age: Skip an environment unless its backup is certainly as old, in seconds; else it is ``too young``. Costs a
+                read each, but for 0.
             settings: As for the single call.
+
+        Raises:
+            ConfigurationError: The age is no span of time, or below 0.
         """
         call = calls.delete_secret_token_backup(settings=settings)
-        if min_age is None:
+        least = 0.0 if min_age is None else seconds_of(min_age)
+        if not least:
             return self._call(call)
-        least = min_age.total_seconds() if isinstance(min_age, timedelta) else float(min_age)
         record = self._record(call.endpoint, body_digest(call.body))
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
-            seen = await self.session.call(calls.retrieve(), place_of(ref))
-            if seen.value.secret_api_token_backup is None:
-                return attrs.evolve(seen, already_done=True)
-            age = backup_age(seen.value, {} if record is None else record.rotations, time.time(), server_time(seen.date))
-            if age is None or age < least:
-                known = "nothing tells how old it is" if age is None else f"it may be only {max(0.0, age):.0f} s old"
-                error = StateChangedError(f"The backup was not deleted: {known}, and {least:.0f} s are asked for.")
-                raise Skip("too young", error.about(call.endpoint.name, ref.id), seen.attempts, seen.waited)
-            return await followed(seen, self._send(call, ref, record))
+            try:
+                return await self._send(call, ref, record, old_enough(least, {} if record is None else record.rotations))
+            except StateChangedError as error:
+                raise Skip("too young", error, error.attempts, error.waited) from None
 
         return self._run(work, record)
 
@@ -239,38 +227,46 @@ class Each:
         make: Callable[..., Call[Environment]],
         expected: ExpectedOf,
         settings: TeamSettings | None,
-        finish: Finish | None = None,
-        sink: Sink | None = None,
+        following: AfterRotation | None = None,
     ) -> BulkRun[Environment]:
-        if expected is None:
-            return self._call(make(settings=settings), finish, sink)
-        digests, plain = dict(expected), make(settings=settings)
+        digests, plain = None if expected is None else dict(expected), make(settings=settings)
         record = self._record(plain.endpoint, body_digest(plain.body))
+        check = secret_is_shown if following is not None and (following.verify or following.sink is not None) else None
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
-            if ref.id not in digests:
+            if digests is not None and ref.id not in digests:
                 raise ConfigurationError(f"expected holds no digest for environment {ref.id}.")
-            result = await self._send(make(expected=digests[ref.id], settings=settings), ref, record)
-            return result if finish is None else await finish(result, ref)
+            call = plain if digests is None else make(expected=digests[ref.id], settings=settings)
+            result = await self._send(call, ref, record, check)
+            return result if following is None else await following.finish(result, ref)
 
-        return self._run(work, record, sink)
+        return self._run(work, record, None if following is None else following.sink)
 
-    def _call(
-        self,
-        call: Call[T],
-        finish: Callable[[Result[T], EnvironmentRef], Awaitable[Result[T]]] | None = None,
-        sink: Sink | None = None,
-    ) -> BulkRun[T]:
+    def _call(self, call: Call[T]) -> BulkRun[T]:
         record = self._record(call.endpoint, body_digest(call.body))
 
         async def work(ref: EnvironmentRef) -> Result[T]:
-            result = await self._send(call, ref, record)
-            return result if finish is None else await finish(result, ref)
+            return await self._send(call, ref, record)
 
-        return self._run(work, record, sink)
+        return self._run(work, record)
 
-    async def _send(self, call: Call[T], ref: EnvironmentRef, record: RunRecord | None) -> Result[T]:
-        return await self.session.call(call, place_of(ref), None if record is None else record.before_write(ref, call))
+    async def _send(
+        self, call: Call[T], ref: EnvironmentRef, record: RunRecord | None, check: Check | None = None
+    ) -> Result[T]:
+        """Send a call. One that has taken effect gives a result, also where settings beside it were ignored."""
+        before = None if record is None else record.before_write(ref, call)
+        if check is not None:
+            before = attrs.evolve(before or BeforeWrite(), check=check)
+        try:
+            return await self.session.call(call, place_of(ref), before)
+        except SettingsNotAppliedError as error:
+            if not error.action_done:
+                raise
+            return Result(error.environment, error.attempts, error.waited, not_applied=error.fields)
+        except PostHogEnvError as error:
+            if before is not None and before.doubt is not None and before.doubt.happened:
+                error.after("An earlier run has done it, and it is not sent again.")
+            raise
 
     def _record(self, endpoint: Endpoint, body: str) -> RunRecord | None:
         """The record of the run, where there is to be one.
@@ -310,35 +306,6 @@ async def followed(earlier: Result[Any], following: Awaitable[Result[T]]) -> Res
         error.waited += earlier.waited
         raise
     return attrs.evolve(result, attempts=result.attempts + earlier.attempts, waited=result.waited + earlier.waited)
-
-
-def backup_age(
-    environment: Environment, rotations: Mapping[int, tuple[float, str]], now: float, server_now: datetime | None
-) -> float | None:
-    """How old the backup of a secret is at least, in seconds; None where nothing tells.
-
-    Args:
-        environment: As it was read.
-        rotations: What a journal holds: when it rotated, and the digest of the secret since.
-        now: The time here, in seconds since 1970.
-        server_now: The time of the server, by which ``updated_at`` is to be taken.
-    """
-    known: list[float] = []
-    finished, secret = rotations.get(environment.id, (0.0, ""))
-    if isinstance(environment.secret_api_token, Secret) and environment.secret_api_token.digest() == secret:
-        known.append(now - finished)
-    if isinstance(environment.updated_at, datetime) and server_now is not None:
-        known.append((server_now - environment.updated_at).total_seconds())
-    return max(known, default=None)
-
-
-def server_time(date: str | None) -> datetime | None:
-    """The server's clock; None where its header is missing or no date."""
-    try:
-        at = None if date is None else parsedate_to_datetime(date)
-    except ValueError:
-        return None
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def place_of(ref: EnvironmentRef) -> Place:

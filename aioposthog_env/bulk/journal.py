@@ -1,12 +1,13 @@
 """The journal: what bulk runs were about to do, and what became of it, in one SQLite file.
 
 Before a write leaves, its **intent** is on the disk; after its answer, its **outcome**. So whatever kills the process, each
-environment is in one of three states when the journal is opened again:
+environment is in one of four states when the journal is opened again:
 
 * no intent: nothing was sent;
 * an outcome: it is known what happened;
 * an intent without an outcome, or one that says *unknown*: **in doubt**. It may have been sent. What a read of the environment
-  tells then is decided in ``recovery``, from the digests that the intent holds.
+  tells then is decided in ``recovery``, from the digests that the intent holds;
+* an outcome that says **unfinished**: the call has taken effect, and what follows it has not. It is never sent again.
 
 The file is in WAL mode with ``synchronous=FULL``: a commit that has returned survives a crash, and a log that was cut off at
 any byte loses no commit that had returned. One process holds the file at a time; the operating system frees it when the process
@@ -79,7 +80,7 @@ class Item:
     Attributes:
         environment: The environment's id.
         project: The id of its project, where it was given.
-        state: ``intended``, or the status of its outcome.
+        state: ``intended``; ``unfinished``; or the status of its outcome.
         intended: When it was about to be sent, in seconds since 1970; None where it never was.
         finished: When its outcome was known.
         body: The digest of what is sent.
@@ -111,8 +112,8 @@ class Item:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether it may have been sent without a known outcome."""
-        return self.state in {"intended", "unknown"}
+        """Whether it is to be looked at before anything is sent: it may have been sent, or it was and is not finished."""
+        return self.state == "unfinished" or (self.state in {"intended", "unknown"} and self.intended is not None)
 
 
 @attrs.frozen(kw_only=True)
@@ -124,7 +125,7 @@ class RunSummary:
         host: The origin that it talks to.
         endpoint: The endpoint's name.
         started: When it began.
-        counts: How many environments are in each state; ``intended`` and ``unknown`` are in doubt.
+        counts: How many environments are in each state; ``intended``, ``unfinished`` and ``unknown`` are in doubt.
     """
 
     name: str

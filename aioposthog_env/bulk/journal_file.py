@@ -12,7 +12,7 @@ from aioposthog_env.errors import JournalError
 
 _APPLICATION: Final = 0x70686A31
 _VERSION: Final = 1
-STATES: Final = ("intended", "succeeded", "unchanged", "failed", "unknown", "skipped")
+STATES: Final = ("intended", "unfinished", "succeeded", "unchanged", "failed", "unknown", "skipped")
 
 _SCHEMA: Final = f"""
     CREATE TABLE runs (

@@ -6,7 +6,7 @@ from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError, SinkError
+from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError
 from aioposthog_env.models.environment import EnvironmentRef
 
 T = TypeVar("T")
@@ -113,12 +113,14 @@ class BulkReport(Generic[T_co]):
         """The environments that a next run may take: those that failed or were skipped.
 
         Those whose outcome is unknown are left out, because repeating them may do harm; see ``unknown``. So are those whose
-        secret was rotated and could not be handed over.
+        call has taken effect and whose error came after it, such as a secret that was rotated and could not be verified or
+        handed over. A journal knows what is left of them: resume the run with it.
         """
         return [
             outcome.ref
             for outcome in self.outcomes
-            if outcome.status == "skipped" or (outcome.status == "failed" and not isinstance(outcome.error, SinkError))
+            if outcome.status == "skipped"
+            or (outcome.status == "failed" and not (outcome.error is not None and outcome.error.action_done))
         ]
 
     def raise_for_failures(self) -> None:

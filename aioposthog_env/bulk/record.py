@@ -14,7 +14,7 @@ from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE
 from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
 from aioposthog_env.bulk.outcome import Outcome
-from aioposthog_env.errors import JournalError, SettingsNotAppliedError, SinkError
+from aioposthog_env.errors import JournalError, SettingsNotAppliedError
 from aioposthog_env.models.applied import as_asked
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.differences import SENSITIVE, digest, digests
@@ -158,7 +158,8 @@ class RunRecord:
         item = self._items.get(ref.id)
         doubt = None
         if item is not None and item.in_doubt:
-            doubt = Doubt(item.marks, max(0.0, time.time() - (item.intended or 0.0)))
+            age = max(0.0, time.time() - (item.intended or 0.0))
+            doubt = Doubt(item.marks, age, happened=item.state == "unfinished")
 
         async def record(seen: Environment | None, before: Marks | None) -> None:
             asked = None if call.asked is None else unstructure(call.asked)
@@ -191,19 +192,24 @@ class RunRecord:
         """
         if outcome.attempts == 0 and (self.is_done(outcome.ref) or outcome.reason in {"stopped", "canary", "dry run"}):
             return
-        undecided = outcome.ref.id in self._open and outcome.status in {"failed", "skipped"}
         await self._journal.conclude(
             self._number,
             {
                 "environment": outcome.ref.id,
                 "project": outcome.ref.project_id,
-                # What was in doubt and could not be looked at stays so; what was done and not handed over, too.
-                "state": "intended" if undecided or isinstance(outcome.error, SinkError) else outcome.status,
+                "state": self._state(outcome),
                 "after": self._after(outcome),
                 "error": None if outcome.error is None else str(outcome.error),
                 "attempts": outcome.attempts,
             },
         )
+
+    def _state(self, outcome: Outcome[Any]) -> str:
+        if outcome.status == "failed" and outcome.error is not None and outcome.error.action_done:
+            return "unfinished"
+        # What was in doubt and could not be looked at stays so.
+        undecided = outcome.ref.id in self._open and outcome.status in {"failed", "skipped"}
+        return self._items[outcome.ref.id].state if undecided else outcome.status
 
     def _after(self, outcome: Outcome[Any]) -> Mapping[str, str | None] | None:
         """The digests of what the server returned."""

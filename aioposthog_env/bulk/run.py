@@ -29,7 +29,6 @@ from aioposthog_env.errors import (
     ConfigurationError,
     JournalError,
     PostHogEnvError,
-    SettingsNotAppliedError,
     SinkError,
 )
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
@@ -200,7 +199,13 @@ class BulkRun(Generic[T]):
                 if resource is not None:
                     await stack.enter_async_context(resource)
             if self._canary and isinstance(refs, Iterator):
-                await self._work_off(islice(refs, self._canary), keep)
+
+                async def watched(outcome: Outcome[T]) -> None:
+                    # Also one that was skipped, for example as stale, is no success to go on with.
+                    self._canary_failed = self._canary_failed or outcome.error
+                    await keep(outcome)
+
+                await self._work_off(islice(refs, self._canary), watched)
                 if self._canary_failed is not None and self._stopped_by is None:
                     self._stopped_by, self._reason = self._canary_failed, "canary"
             await self._work_off(refs, keep)
@@ -248,17 +253,6 @@ class BulkRun(Generic[T]):
             result = await self._work(ref)
         except Skip as skip:
             return Outcome(ref=ref, status="skipped", reason=skip.reason, error=skip.error, **skip.took)
-        except SettingsNotAppliedError as error:
-            if error.action_done:
-                return Outcome(
-                    ref=ref,
-                    status="succeeded",
-                    value=error.environment,
-                    not_applied=error.fields,
-                    attempts=error.attempts,
-                    waited=error.waited,
-                )
-            return self._failed(ref, error)
         except PostHogEnvError as error:
             return self._failed(ref, error)
         return Outcome(
@@ -273,7 +267,6 @@ class BulkRun(Generic[T]):
 
     def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:
         self._failures += 1
-        self._canary_failed = self._canary_failed or error
         enough = self._stop_after_failures is not None and self._failures >= self._stop_after_failures
         if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
             self._stopped_by = error

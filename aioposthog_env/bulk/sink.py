@@ -1,7 +1,10 @@
 """Where new secrets go: a callable of yours, or a file that only its owner can read.
 
 A rotation counts as done only when the sink has taken the new secret. A run that is killed in between hands it over again when
-it is resumed, without rotating: the sink may see the same secret twice, and never misses one.
+it is resumed with its journal, without rotating: the sink may see the same secret twice, and what counts as done was taken.
+
+A line of the file is whole or not there. What was written of one that failed is taken back; where that fails too, nothing more
+is written, so that no other secret ends up in a line that cannot be read.
 """
 
 import errno
@@ -19,7 +22,7 @@ import msgspec
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.threads import in_thread
-from aioposthog_env.errors import ConfigurationError, PostHogEnvError, SinkError
+from aioposthog_env.errors import ConfigurationError, SinkError
 from aioposthog_env.models.environment import Environment
 
 Taker: TypeAlias = Callable[[Environment], Awaitable[object] | object]
@@ -37,6 +40,7 @@ class Sink:
         self._take = given if callable(given) else None
         self._path = None if callable(given) else Path(given)
         self._file: IO[bytes] | None = None
+        self._torn = False
         self._turn = anyio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -66,20 +70,49 @@ class Sink:
         Raises:
             SinkError: The sink did not take it.
         """
+        if not isinstance(environment.secret_api_token, Secret):
+            raise _not_taken("the answer does not show the secret")
+        async with self._turn:
+            failure = await self._try(environment)
+        # Not raised while the foreign error is handled, which would stay attached to this one.
+        if failure is not None:
+            raise _not_taken(failure)
+
+    async def _try(self, environment: Environment) -> str | None:
+        """What went wrong, in words that hold no secret; None where the sink has taken it."""
+        if self._torn:
+            return "its file ends in a torn line, which could not be taken back"
         try:
-            async with self._turn:
-                if self._file is not None:
-                    await in_thread(_append, self._file, environment)
-                else:
-                    await _call(cast("Taker", self._take), environment)
+            if self._file is None:
+                await _call(cast("Taker", self._take), environment)
+            else:
+                await in_thread(self._append, self._file, _line(environment))
         except Exception as error:
-            # The words of a foreign error may hold the secret.
-            what = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            message = error.message if isinstance(error, PostHogEnvError) else what
-            raise SinkError(
-                f"The secret was rotated, once, and the sink did not take the new one ({message}). Do not rotate again: "
-                "retrieve the environment, which shows it, or resume the run with its journal, which hands it over."
-            ) from None
+            # A callable's words may hold the secret, and so may its error's arguments.
+            number = error.errno if isinstance(error, OSError) else None
+            return os.strerror(number) if isinstance(number, int) else type(error).__name__
+        return None
+
+    def _append(self, file: IO[bytes], line: bytes) -> None:
+        size, written = os.fstat(file.fileno()).st_size, 0
+        try:
+            written = file.write(line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
+            self._torn = True
+            if os.fstat(file.fileno()).st_size == size + written:  # else somebody else writes to it, too
+                file.truncate(size)
+                self._torn = False
+            raise
+
+
+def _not_taken(why: str) -> SinkError:
+    return SinkError(
+        f"The secret was rotated, once, and the sink did not take the new one ({why}). Do not rotate again: retrieve the "
+        "environment, which shows it, or resume the run with its journal, which hands it over."
+    )
 
 
 async def _call(take: Taker, environment: Environment) -> None:
@@ -109,20 +142,14 @@ def _open(path: Path) -> IO[bytes]:
     return file
 
 
-def _append(file: IO[bytes], environment: Environment) -> None:
-    secret = environment.secret_api_token
-    if not isinstance(secret, Secret):
-        raise ConfigurationError("the answer does not show the secret")
+def _line(environment: Environment) -> bytes:
     line = {
         "environment": environment.id,
         "name": environment.name,
-        "secret_api_token": secret.reveal(),
+        "secret_api_token": cast("Secret", environment.secret_api_token).reveal(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    text = msgspec.json.encode(line) + b"\n"
-    if file.write(text) < len(text):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(file.fileno())
+    return msgspec.json.encode(line) + b"\n"
 
 
 def _sync_folder(path: Path) -> None:

@@ -24,5 +24,6 @@ async def in_thread(function: Callable[[*Arguments], T], *arguments: *Arguments)
             except asyncio.CancelledError:
                 cancelled = True
     if cancelled:
+        work.exception()  # taken, or asyncio would log it, and with it whatever secret its words hold
         raise asyncio.CancelledError
     return work.result()

@@ -2,12 +2,25 @@
 
 from typing import Any
 
+import anyio
+import attrs
 import pytest
 
-from aioposthog_env import ConfigurationError, NotFoundError, StateChangedError, WaitTimeoutError
+from aioposthog_env import (
+    ConfigurationError,
+    NotFoundError,
+    RateLimitWaitTooLong,
+    RetryPolicy,
+    ServerError,
+    StateChangedError,
+    Timeout,
+    TransportError,
+    WaitTimeoutError,
+)
 from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.errors import PostHogEnvError
 from aioposthog_env.models.environment import Environment, EnvironmentRef
+from aioposthog_env.sending import Options
 from aioposthog_env.session import Result
 from aioposthog_env.telemetry import Event, Polled
 from aioposthog_env.waiting import until_deleted, until_demo_data_ready
@@ -18,15 +31,28 @@ pytestmark = [pytest.mark.looptime]
 class Answers:
     """Stands for the session: gives one answer after the other, the last for ever."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, takes: float = 0.0, retry: RetryPolicy | None = None) -> None:
         self._answers = list(answers)
+        self._takes = takes
         self.events: list[Event] = []
         self.asked: list[Endpoint] = []
-        self.options = self
-        self.hooks = [self.events.append]
+        self.options = Options(
+            retry=retry or RetryPolicy(), timeout=Timeout(), enforce_scopes=False, hooks=(self.events.append,)
+        )
+
+    def with_options(self, options: Options) -> "Answers":
+        other = object.__new__(Answers)
+        other.__dict__ = self.__dict__ | {"options": options}
+        return other
 
     async def call(self, call: Any, place: Any) -> Result[Any]:
         self.asked.append(call.endpoint)
+        deadline = self.options.retry.deadline
+        assert deadline is not None
+        with anyio.move_on_after(deadline) as scope:
+            await anyio.sleep(self._takes)
+        if scope.cancelled_caught:
+            raise TransportError("the answer took too long")
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, PostHogEnvError):
             raise answer
@@ -77,3 +103,42 @@ async def test_until_the_demo_data_is_there() -> None:
     assert [endpoint.name for endpoint in session.asked] == ["is_generating_demo_data"] * 3
     with pytest.raises(WaitTimeoutError, match="still being made"):
         await until_demo_data_ready(Answers(True), REF, 5.0)  # type: ignore[arg-type]
+
+
+async def test_a_slow_poll_ends_with_the_deadline(looptime: Any) -> None:
+    session: Any = Answers(pending(True), takes=4.0)
+    with pytest.raises(WaitTimeoutError, match="could not be asked: the answer took too long"):
+        await until_deleted(session, REF, 1.0)
+    assert looptime == pytest.approx(1.0)
+    with pytest.raises(WaitTimeoutError, match="can still be read"):
+        await until_deleted(session, REF, 7.0)
+    assert looptime == pytest.approx(8.0)
+
+
+async def test_a_deadline_of_the_policy_holds_for_each_poll(looptime: Any) -> None:
+    session: Any = Answers(pending(True), takes=4.0, retry=RetryPolicy(deadline=2.0))
+    with pytest.raises(WaitTimeoutError):
+        await until_deleted(session, REF, 30.0)
+    assert len(session.asked) > 3
+    assert looptime == pytest.approx(30.1)
+
+
+@pytest.mark.parametrize("trouble", [ServerError("502", status=502), TransportError("the connection was lost")])
+async def test_a_server_in_trouble_does_not_end_the_wait(trouble: PostHogEnvError) -> None:
+    session: Any = Answers(pending(True), *[trouble] * 5, pending(True), GONE)
+    await until_deleted(session, REF, 3600.0)
+    assert len(session.asked) == 8
+    with pytest.raises(WaitTimeoutError, match="could not be asked"):
+        await until_deleted(Answers(trouble), REF, 60.0)  # type: ignore[arg-type]
+
+
+async def test_the_rate_limit_ends_the_wait_only_where_the_policy_does_not_allow_its_own() -> None:
+    long = RateLimitWaitTooLong(retry_after=90.0, ceiling=10.0)
+    with pytest.raises(WaitTimeoutError, match="allows this call in 90 s"):
+        await until_deleted(Answers(long), REF, 20.0)  # type: ignore[arg-type]
+    endless: Any = Answers(long, retry=RetryPolicy(wait_ceiling=None))
+    with pytest.raises(WaitTimeoutError):
+        await until_deleted(endless, REF, 20.0)
+    impatient: Any = Answers(long, retry=attrs.evolve(RetryPolicy(), wait_ceiling=60.0))
+    with pytest.raises(RateLimitWaitTooLong):
+        await until_deleted(impatient, REF, 3600.0)

@@ -1,5 +1,6 @@
 """Corners of the way from a plan to its end."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from aioposthog_env import (
     RateLimiter,
     Sandbox,
     Secret,
-    SinkError,
+    ServerError,
     StateChangedError,
     TeamSettings,
+    ValidationError,
     WaitTimeoutError,
 )
 from aioposthog_env.bulk.record import holds, still_kept
@@ -54,13 +56,49 @@ async def test_the_secret_that_the_project_path_hides_is_read_through_the_root_p
         taken: list[object] = []
         stored = sandbox.environment(2)
         each = environments.each([2], journal=tmp_path / "run.db")
-        (failed,) = (await each.rotate_secret_token(sink=tmp_path / "secrets.jsonl")).failed
-        assert isinstance(failed.error, SinkError)
-        assert "does not show the secret" in str(failed.error)
-        again = environments.each([2], journal=tmp_path / "run.db")
-        await again.rotate_secret_token(sink=lambda one: taken.append(one.secret_api_token))
+        await each.rotate_secret_token(sink=lambda one: taken.append(one.secret_api_token))
         assert taken == [Secret(stored.secret_api_token or "")]
         assert sandbox.effects["rotate_secret_token", 2] == 1
+
+
+@pytest.mark.parametrize("fault", ["500_after_effect", "502_before_effect"])
+async def test_a_repeatable_write_that_failed_says_that_it_may_have_taken_effect(fault: str) -> None:
+    async with Sandbox(1) as sandbox, logged_in(sandbox, retry=LOOKING) as environments:
+        await environments.retrieve(1)
+        sandbox.fault(fault, "update", times=None)
+        with pytest.raises(ServerError, match="It may have taken effect; calling again is safe"):
+            await environments.update(1, TeamSettings(timezone="Asia/Tokyo"))
+        sandbox.clear_faults()
+        sandbox.fault(fault, "update")
+        sandbox.answer_next("update", 400, {"type": "validation_error", "code": "x", "detail": "no", "attr": None}, times=2)
+        with pytest.raises(ValidationError, match="It may have taken effect; calling again is safe"):
+            await environments.update(1, TeamSettings(timezone="Asia/Tokyo"))
+        with pytest.raises(ValidationError, match=r"no\.$"):
+            await environments.update(1, TeamSettings(timezone="Asia/Tokyo"))
+        sandbox.fault(fault, "retrieve", times=None)
+        with pytest.raises(ServerError) as caught:
+            await environments.retrieve(1)
+        assert "taken effect" not in str(caught.value)
+
+
+SLACK = "https://hooks.slack.com/services/T00/B00/SECRETSECRET"
+
+
+@pytest.mark.parametrize("form", ["%s", "%s " + "x" * 2000, "<p>%s</p>"])
+async def test_a_server_that_repeats_a_sensitive_value_is_not_quoted(form: str, tmp_path: Path) -> None:
+    async with Sandbox(1, era="2024-10") as sandbox, logged_in(sandbox, retry=LOOKING, routes="root") as environments:
+        detail = form % f'"{SLACK}" is not a safe URL.'
+        envelope = {"type": "validation_error", "code": "invalid", "detail": detail, "attr": "slack_incoming_webhook"}
+        answers: list[Any] = [envelope, {"error": detail}, detail.encode()]
+        for answer in answers:
+            sandbox.answer_next("update", 400, answer)
+            each = environments.each([1], journal=tmp_path / "run.db")
+            (failed,) = (await each.update(TeamSettings(slack_incoming_webhook=SLACK))).failed
+            assert failed.error is not None
+            assert "[hidden]" in str(failed.error)
+            assert SLACK not in str(failed.error) + repr(vars(failed.error)) + repr(failed.error.args)
+            assert SLACK.encode() not in pickle.dumps(failed.error)
+            assert not any(SLACK.encode() in file.read_bytes() for file in tmp_path.iterdir())
 
 
 async def test_a_plain_function_may_return_something_to_await() -> None:

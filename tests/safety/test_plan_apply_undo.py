@@ -254,6 +254,21 @@ async def test_verify_reads_again() -> None:
         assert [(one.ref.id, one.attempts) for one in report.succeeded] == [(2, 2)]
 
 
+async def test_a_canary_that_was_skipped_is_no_success_to_go_on_with() -> None:
+    async with Sandbox(5) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), sandbox.environment_ids)
+        for id in (1, 2):
+            await environments.update(id, TeamSettings(timezone="Asia/Tokyo"))
+        report = await environments.apply(plan, max_age=0, canary=2)
+        assert [one.reason for one in report] == ["stale", "stale", "canary", "canary", "canary"]
+        assert isinstance(report.stopped_by, StateChangedError)
+        gone = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [99])
+        assert (await environments.apply(gone, canary=1)).stopped_by is not None
+        # Trying it out stops nothing.
+        report = await environments.apply(plan, canary=1, dry_run=True)
+        assert {one.reason for one in report} == {"dry run"}
+
+
 async def test_a_canary_that_fails_stops_the_rest() -> None:
     async with Sandbox(10, lacking_anonymize_ips=6) as sandbox, connect(sandbox) as environments:
         plan = await environments.plan(TeamSettings(anonymize_ips=True), sandbox.environment_ids)

@@ -19,14 +19,14 @@ from aioposthog_env import (
     ConfigurationError,
     Environment,
     Journal,
-    OutcomeUnknownError,
     Sandbox,
     ScopeError,
     Secret,
     SinkError,
     StateChangedError,
 )
-from aioposthog_env.bulk.each import backup_age, server_time
+from aioposthog_env.bulk.rotation import backup_age
+from aioposthog_env.recovery import server_time
 from tests.conftest import QUICK, connect, logged_in
 
 LOOKING = attrs.evolve(QUICK, read_back=True, settle=0.1, settle_after_500=0.1)
@@ -138,7 +138,7 @@ async def test_a_failing_sink_stops_the_run_and_nothing_is_lost_or_rotated_again
         assert "RuntimeError" in str(failed.error)
         assert not any(secret in str(failed.error) for secret in sandbox.secrets)
         assert [ref.id for ref in report.remaining()] == [3, 4]
-        assert [item.state for item in await Journal(journal).items()] == ["succeeded", "intended"]
+        assert [item.state for item in await Journal(journal).items()] == ["succeeded", "unfinished"]
         (await environments.each([1, 2, 3, 4], journal=journal).rotate_secret_token(sink=take)).raise_for_failures()
         assert taken == {id: sandbox.environment(id).secret_api_token for id in (1, 2, 3, 4)}
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
@@ -162,10 +162,11 @@ async def test_verify_reads_each_again_and_finds_another_rotation(tmp_path: Path
         stale = (await environments.retrieve(3)).secret_api_token
         assert isinstance(stale, Secret)
         sandbox.answer_next("rotate_secret_token", 200, {"id": 3, "name": "x", "secret_api_token": "phs_" + "x" * 30})
-        (unknown,) = (
+        (failed,) = (
             await environments.each([3]).rotate_secret_token(sink=lambda one: taken.append(one.id), verify=True)
-        ).unknown
-        assert isinstance(unknown.error, OutcomeUnknownError)
+        ).failed
+        assert isinstance(failed.error, StateChangedError)
+        assert failed.error.action_done
         assert taken == [1, 2]
 
 
@@ -257,5 +258,38 @@ async def test_an_age_that_cannot_be_told_is_too_young() -> None:
     async with scene() as (sandbox, environments):
         body = {"id": 1, "name": "x", "secret_api_token": "phs_a", "secret_api_token_backup": "phs_b"}
         sandbox.answer_next("retrieve", 200, body)
-        (skipped,) = (await environments.each([1]).delete_secret_token_backup(min_age=0.0)).skipped
+        (skipped,) = (await environments.each([1]).delete_secret_token_backup(min_age=1)).skipped
         assert "nothing tells how old it is" in str(skipped.error)
+
+
+@pytest.mark.parametrize("age", [float("nan"), float("inf"), -1, True, "60", timedelta(seconds=-1)])
+async def test_an_age_that_is_none_is_refused_before_anything_is_sent(age: Any) -> None:
+    async with scene(1) as (sandbox, environments):
+        with pytest.raises(ConfigurationError, match="min_age takes seconds from 0"):
+            environments.each([1]).delete_secret_token_backup(min_age=age)
+        assert not sandbox.calls
+
+
+@pytest.mark.parametrize("age", [0, 0.0, timedelta(0)])
+async def test_an_age_of_0_just_deletes(age: Any) -> None:
+    async with scene(1) as (sandbox, environments):
+        await environments.rotate_secret_token(1)
+        sandbox.calls.clear()
+        (await environments.each([1]).delete_secret_token_backup(min_age=age)).raise_for_failures()
+        assert calls(sandbox) == {"delete_secret_token_backup": 1}
+        assert sandbox.environment(1).secret_api_token_backup is None
+
+
+async def test_the_backup_of_a_rotation_that_is_on_its_way_is_not_taken_for_the_old_one() -> None:
+    async with scene(1) as (sandbox, environments):
+        await environments.rotate_secret_token(1)
+        stored = sandbox.environment(1)
+        stored.updated_at = datetime.now(UTC) - timedelta(days=1)
+        in_use = stored.secret_api_token
+        sandbox.fault("delay_before_effect", "rotate_secret_token", before=0.4)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(environments.rotate_secret_token, 1)
+            await anyio.sleep(0.1)
+            report = await environments.each([1]).delete_secret_token_backup(min_age=3600)
+        assert [one.reason for one in report] == ["too young"]
+        assert stored.secret_api_token_backup == in_use

@@ -1,5 +1,6 @@
 """Token calls under faults: never twice, and what is reported is what happened."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -126,11 +127,11 @@ async def test_two_rotations_since_the_read_are_unknown() -> None:
 async def test_a_lost_create_names_the_candidates_and_is_not_repeated() -> None:
     async with Sandbox(3) as sandbox, logged_in(sandbox, retry=LOOKING, routes="project") as environments:
         sandbox.fault("drop_after_effect", "create")
-        with pytest.raises(OutcomeUnknownError, match="environments of that name: 4") as caught:
+        with pytest.raises(OutcomeUnknownError, match="environments of that name created since: 4") as caught:
             await environments.create(TeamSettings(name="New"))
         assert sandbox.effects["create", 4] == 1
         sandbox.fault("drop_unread", "create")
-        with pytest.raises(OutcomeUnknownError, match="environments of that name: none"):
+        with pytest.raises(OutcomeUnknownError, match="environments of that name created since: none"):
             await environments.create(TeamSettings(name="Newer"))
         sandbox.fault("drop_unread", "create")
         sandbox.fault("bad_json", "list")
@@ -138,6 +139,26 @@ async def test_a_lost_create_names_the_candidates_and_is_not_repeated() -> None:
             await environments.create(TeamSettings(name="Newest"))
         assert len(sandbox.environment_ids) == 4
         assert len(caught.value.observations) == 2
+
+
+async def test_older_environments_of_the_name_are_no_candidates() -> None:
+    async with (
+        Sandbox(2, era="2025-11") as sandbox,
+        logged_in(sandbox, retry=LOOKING, routes="nested") as environments,
+    ):
+        old = await environments.create(TeamSettings(name="prod"), project_id=1)
+        sandbox.environment(old.id).created_at = datetime.now(UTC) - timedelta(days=1)
+        sandbox.fault("drop_unread", "create")
+        with pytest.raises(OutcomeUnknownError, match="created since: none"):
+            await environments.create(TeamSettings(name="prod"), project_id=1)
+        sandbox.fault("drop_after_effect", "create")
+        with pytest.raises(OutcomeUnknownError, match=f"created since: {old.id + 1}"):
+            await environments.create(TeamSettings(name="prod"), project_id=1)
+        # What cannot be read is not left out.
+        sandbox.fault("drop_unread", "create")
+        sandbox.fault("bad_json", "retrieve", times=None)
+        with pytest.raises(OutcomeUnknownError, match=f"at a time that is not known: {old.id}, {old.id + 1}"):
+            await environments.create(TeamSettings(name="prod"), project_id=1)
 
 
 async def test_it_costs_two_calls_and_can_be_switched_off() -> None:

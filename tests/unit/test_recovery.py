@@ -1,5 +1,7 @@
 """What an environment tells about a call whose answer was lost."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from aioposthog_env.api import endpoints
@@ -8,7 +10,7 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.delivery import Failed, Lost, Reply
 from aioposthog_env.policy.retry import RetryPolicy
-from aioposthog_env.recovery import Marks, Plan, Verdict, compare, handler_is_over, judge, marks
+from aioposthog_env.recovery import Marks, Plan, Verdict, compare, created_since, handler_is_over, judge, marks
 
 
 def rotated(secret: str | None, backup: str | None) -> Marks:
@@ -93,3 +95,24 @@ def test_the_settle_times_that_the_docs_state() -> None:
     assert policy.read_back
     assert not policy.resend_after_settle
     assert RetryPolicy.disabled().read_back
+
+
+SENT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = SENT + timedelta(seconds=1)
+EARLIER = SENT - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("namesakes", "sent", "words"),
+    [
+        ([], SENT, "created since: none"),
+        ([(1, EARLIER), (2, SENT), (3, LATER)], SENT, "created since: 2, 3"),
+        ([(1, EARLIER), (2, None)], SENT, "created since: none; at a time that is not known: 2"),
+        ([(1, EARLIER), (2, LATER)], None, "environments of that name, perhaps older than the call: 1, 2"),
+        ([], None, "perhaps older than the call: none"),
+    ],
+)
+def test_what_a_lost_create_may_have_made(
+    namesakes: list[tuple[int, datetime | None]], sent: datetime | None, words: str
+) -> None:
+    assert created_since(namesakes, sent).endswith(words)

@@ -7,6 +7,7 @@ import pytest
 
 from aioposthog_env import errors
 from aioposthog_env.api import calls, endpoints
+from aioposthog_env.api.calls import sensitive_texts
 from aioposthog_env.api.replies import absorbed, decode_success, envelope_of, error_of
 from aioposthog_env.models.settings import TeamSettings
 
@@ -168,3 +169,24 @@ def test_a_product_type_that_crashes_older_servers_is_refused(make: Any, product
 def test_a_config_that_is_no_object() -> None:
     with pytest.raises(errors.DecodeError, match="expected an object, got a list"):
         decode_success(endpoints.LOGS_CONFIG, b"[]")
+
+
+@pytest.mark.parametrize("form", ["{}", "'{}'", "&lt;{}", "a{}b"])
+def test_sensitive_texts_are_not_repeated(form: str) -> None:
+    secret = 'https://a.example/?b=1&c="2"'
+    for said in (secret, "https://a.example/?b=1&amp;c=&quot;2&quot;", 'https://a.example/?b=1&c=\\"2\\"'):
+        error = error_of(400, {}, body("x", "y", form.format(said), said), host=HOST, hidden={secret, "a.example"})
+        assert error.detail == form.format("[hidden]")
+        assert error.attr == "[hidden]"
+        assert "a.example" not in str(error)
+
+
+def test_which_texts_are_sensitive() -> None:
+    settings = TeamSettings(
+        name="no secret",
+        slack_incoming_webhook=" https://hooks.example/x ",
+        conversations_settings={"a": ["bcdefg", 1, "short"]},
+    )
+    assert sensitive_texts(settings) == {"https://hooks.example/x", "bcdefg"}
+    assert sensitive_texts(TeamSettings(slack_incoming_webhook=None)) == frozenset()
+    assert sensitive_texts(None) == frozenset()

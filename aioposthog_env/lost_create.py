@@ -1,0 +1,75 @@
+"""After a lost ``create``: which environments of the name that was asked for were created since.
+
+PostHog's list shows names without times, so the few namesakes are read one by one. What is "since" goes by the server's clock:
+the header ``Date`` of the list, less what has passed here since the call was sent.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import anyio
+import attrs
+
+from aioposthog_env import recovery
+from aioposthog_env.api import calls, replies
+from aioposthog_env.api.endpoints import RETRIEVE
+from aioposthog_env.api.routes import Place, Style, path
+from aioposthog_env.errors import PostHogEnvError
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.policy.delivery import Answered, Reply
+from aioposthog_env.sending import Request, Sender
+
+
+@attrs.frozen
+class LostCreate:
+    """A ``create`` whose answer was lost.
+
+    Attributes:
+        sender: Sends the reads.
+        place: The collection that it was sent to.
+        style: The URL style.
+        name: The name that was asked for; anything else for none.
+        sent_at: When it was sent, by the clock of the event loop.
+    """
+
+    sender: Sender
+    place: Place
+    style: Style
+    name: object
+    sent_at: float
+
+    async def candidates(self) -> str:
+        """The environments that it may have made, in words."""
+        asking = calls.list_page(limit=recovery.MOST_CANDIDATES, offset=0, search=None)
+        reply = await self._read(Request(asking.endpoint, path(self.style, asking.endpoint, self.place) + asking.query))
+        if reply is None:
+            return "the environments could not be read"
+        if not isinstance(self.name, str):
+            return "no name was asked for"
+        now = recovery.server_time(reply.headers.get("Date"))
+        # What has passed here is at least what has passed there, so this is no later than the call was sent.
+        sent = None if now is None else now - timedelta(seconds=anyio.current_time() - self.sent_at)
+        page: Any = replies.decode_success(asking.endpoint, reply.body)
+        ids: list[int] = [one.id for one in page.results if one.name == self.name.strip()]
+        read, unread = ids[: recovery.MOST_NAMESAKES], ids[recovery.MOST_NAMESAKES :]
+        return recovery.created_since([(id, await self._created_at(id)) for id in read] + [(id, None) for id in unread], sent)
+
+    async def _created_at(self, id: int) -> datetime | None:
+        """When an environment was created; None where that cannot be read."""
+        reply = await self._read(Request(RETRIEVE, path(self.style, RETRIEVE, attrs.evolve(self.place, environment_id=id))))
+        if reply is None:
+            return None
+        environment: Environment = replies.decode_success(RETRIEVE, reply.body)
+        at = environment.created_at
+        return at if isinstance(at, datetime) and at.tzinfo is not None else None
+
+    async def _read(self, request: Request) -> Reply | None:
+        """A whole answer that can be read; None for anything else, which must not hide that the call may have happened."""
+        try:
+            found = await self.sender.deliver(request)
+            if not isinstance(found, Answered):
+                return None
+            replies.decode_success(request.endpoint, found.reply.body)
+        except PostHogEnvError:
+            return None
+        return found.reply
