@@ -34,7 +34,8 @@ class RateLimiterStatistics:
         in_flight: Requests that have left and are not answered.
         waiting: Tasks in the queue.
         gate: Seconds until the gate set by a 429 opens; 0 when it is open.
-        pace: Requests a second while somebody else uses the key; None when there is no pace.
+        pace: Requests a second that this client's share of the key amounts to since somebody else was seen to use it; None
+            when nobody was.
         acquired: Slots given since the start.
         refusals: Requests that the server refused since the start.
     """
@@ -128,7 +129,7 @@ class RateLimiter:
     def statistics(self) -> RateLimiterStatistics:
         """What the limiter knows now."""
         state, now = self._state, anyio.current_time()
-        rate = state.rate(now)
+        rate = state.rate()
         return RateLimiterStatistics(
             used=tuple((log.limit, log.used(now) + state.in_flight) for log in state.logs),
             in_flight=state.in_flight,

@@ -212,7 +212,7 @@ class _Play:
 
 def play(make: Callable[[], Limiter], scenario: Scenario, calls: int, seed: int, *, keep: bool = False) -> Run:
     """Run all clients of a scenario until every call is answered."""
-    loop = looptime.new_event_loop()
+    loop = looptime.new_event_loop(noop_cycles=0)
     server = Server(keep=keep)
     game = _Play(scenario, calls, seed, server)
     try:
