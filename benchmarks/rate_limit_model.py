@@ -11,7 +11,6 @@ knows no latency, and sends whenever both logs have room.
 """
 
 import asyncio
-import heapq
 import math
 import random
 from collections import deque
@@ -27,8 +26,6 @@ from aioposthog_env.api.endpoints import Repeat
 from aioposthog_env.policy.delivery import Reply, Throttled
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, Slot
 from aioposthog_env.policy.retry import Again, Attempts, RetryPolicy, decide
-
-CONCURRENCY: Final = 32
 
 _PATIENT: Final = RetryPolicy(max_refusals=10**9, wait_ceiling=None)
 _REFUSED: Final = Reply(429, {}, b"")
@@ -73,7 +70,6 @@ class Limiter(Protocol):
 
     async def acquire(self) -> Slot: ...
     def answered(self, slot: Slot) -> None: ...
-    def not_sent(self, slot: Slot) -> None: ...
     def refused(self, slot: Slot, wait: float) -> None: ...
 
 
@@ -83,6 +79,7 @@ class Scenario:
 
     Attributes:
         clients: How many share the key without knowing of each other.
+        concurrency: How many calls each has under way at most.
         stagger: They start at random times within so many seconds.
         latency: The bounds of the time from departure to answer, in seconds.
         spikes: The share of requests that take 5 s instead.
@@ -93,6 +90,7 @@ class Scenario:
 
     name: str
     clients: int = 1
+    concurrency: int = 32
     stagger: float = 0.0
     latency: tuple[float, float] = (0.05, 0.2)
     spikes: float = 0.0
@@ -165,7 +163,7 @@ class _Play:
             for _ in left:
                 await self._call(limiter)
 
-        await asyncio.gather(*(worker() for _ in range(CONCURRENCY)))
+        await asyncio.gather(*(worker() for _ in range(self._scenario.concurrency)))
         self.ended = anyio.current_time()
 
     async def _call(self, limiter: Limiter) -> None:
@@ -181,7 +179,11 @@ class _Play:
             refusal = Throttled(_REFUSED, retry_after)
             attempts.count(refusal)
             again = decide(
-                refusal, repeat=Repeat.SAFE, attempts=attempts, policy=_PATIENT, jitter=lambda bound: self._random.uniform(0, bound)
+                refusal,
+                repeat=Repeat.SAFE,
+                attempts=attempts,
+                policy=_PATIENT,
+                jitter=lambda bound: self._random.uniform(0, bound),
             )
             assert isinstance(again, Again)
             await asyncio.sleep(again.wait)

@@ -107,8 +107,8 @@ class SlidingLog:
         Returns:
             0 when it fits now; ``inf`` when that depends on answers that have not come.
         """
-        over = self.used(now) + taken + 1 - most
-        if over <= 0:
+        # With room for those too that may have left the window, nobody needs to look which have.
+        if len(self._answered) + taken < most or (over := self.used(now) + taken + 1 - most) <= 0:
             return 0.0
         if over > len(self._answered):
             return math.inf
@@ -159,7 +159,8 @@ class RateLimitState:
         """Seconds until a request would be let through that has ``ahead`` others before it in the queue."""
         wait, taken = 0.0, self.in_flight + ahead
         for log in self.logs:
-            wait = max(wait, log.wait(now, taken, log.share))
+            if (longer := log.wait(now, taken, log.share)) > wait:
+                wait = longer
         if wait > 0 and taken <= self._won // _STEP:
             beyond = max(log.wait(now, taken, log.limit.count) for log in self.logs)
             wait = min(wait, max(beyond, self._probe_from - now))
