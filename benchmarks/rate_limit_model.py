@@ -54,6 +54,11 @@ class Server:
                 waits.append(log[0] + limit.window - now)
         return max(waits)
 
+    def used(self, now: float) -> list[int]:
+        """How many requests each window holds."""
+        self.wait(now)
+        return [len(log) for _, log in self._logs]
+
     def ask(self, now: float) -> float:
         """Let a request through, which gives 0, or refuse it, which gives the seconds to wait."""
         wait = self.wait(now)
