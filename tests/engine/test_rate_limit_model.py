@@ -57,6 +57,16 @@ def test_clients_that_do_not_know_of_each_other_share_the_key(scenario: Scenario
         assert run.efficiency >= efficiency
 
 
+def test_a_fresh_process_that_meets_a_full_window_loses_seconds() -> None:
+    run = play(
+        RateLimiter, Scenario(name="plan, then apply in another process", other=lambda: iter([0.0] * 480)), 1_000, seed=1
+    )
+
+    # Its first requests are refused; what is possible from there is 60, 120 and 180 s.
+    assert run.refusals <= 32
+    assert 180 <= run.seconds <= 195
+
+
 def test_in_the_long_run_a_full_log_costs_about_one_refusal_per_client_and_minute() -> None:
     run = play(RateLimiter, Scenario(name="four", clients=4), 4_000, seed=1)
 
