@@ -34,7 +34,8 @@ class RateLimiterStatistics:
         in_flight: Requests that have left and are not answered.
         waiting: Tasks in the queue.
         gate: Seconds until the gate set by a 429 opens; 0 when it is open.
-        pace: Requests a second while somebody else uses the key; None when there is no pace.
+        pace: Requests a second that this client's share of the key amounts to since somebody else was seen to use it; None
+            when nobody was.
         acquired: Slots given since the start.
         refusals: Requests that the server refused since the start.
     """
@@ -79,7 +80,7 @@ class RateLimiter:
         Raises:
             RateLimitWaitTooLong: The wait would be longer, as far as can be told now.
         """
-        now = anyio.current_time()
+        now = _now()
         if not self._waiting and self._state.reserve(now) == 0:
             return self._given(now, 0.0)
         _check_ceiling(self._state.wait(now, ahead=self._waiting), ceiling, ceiling)
@@ -92,7 +93,7 @@ class RateLimiter:
 
     async def _first_in_line(self, since: float, ceiling: float | None) -> Slot:
         while True:
-            now = anyio.current_time()
+            now = _now()
             wait = self._state.reserve(now)
             if wait == 0:
                 return self._given(now, now - since)
@@ -108,7 +109,7 @@ class RateLimiter:
 
     def answered(self, slot: Slot) -> None:
         """Give a slot back: an answer came, or was lost."""
-        self._state.answered(anyio.current_time())
+        self._state.answered(_now())
         self._wake()
 
     def not_sent(self, slot: Slot) -> None:
@@ -118,7 +119,7 @@ class RateLimiter:
 
     def refused(self, slot: Slot, wait: float) -> None:
         """Give a slot back: the server refused the request and asks everyone with this key to wait."""
-        self._state.refused(slot, anyio.current_time(), wait)
+        self._state.refused(slot, _now(), wait)
         self._wake()
 
     def _wake(self) -> None:
@@ -127,8 +128,8 @@ class RateLimiter:
 
     def statistics(self) -> RateLimiterStatistics:
         """What the limiter knows now."""
-        state, now = self._state, anyio.current_time()
-        rate = state.rate(now)
+        state, now = self._state, _now()
+        rate = state.rate()
         return RateLimiterStatistics(
             used=tuple((log.limit, log.used(now) + state.in_flight) for log in state.logs),
             in_flight=state.in_flight,
@@ -142,16 +143,21 @@ class RateLimiter:
     def join(self) -> None:
         """A client begins to use this limiter."""
         self._users += 1
-        self._last_used = anyio.current_time()
+        self._last_used = _now()
 
     def leave(self) -> None:
         """A client has closed."""
         self._users -= 1
-        self._last_used = anyio.current_time()
+        self._last_used = _now()
 
     def forgettable(self, now: float) -> bool:
         """Whether nobody uses it and every window has passed since somebody did."""
         return not self._users and now - self._last_used > self._state.logs[-1].limit.window
+
+
+def _now() -> float:
+    # What anyio.current_time() gives, without asking first which event loop library runs.
+    return asyncio.get_running_loop().time()
 
 
 def _check_ceiling(wait: float, left: float | None, ceiling: float | None) -> None:
@@ -171,7 +177,7 @@ def shared_limiter(host: str, key_digest: str) -> RateLimiter:
         key_digest: The digest of the key.
     """
     limiters = _shared.setdefault(asyncio.get_running_loop(), {})
-    now = anyio.current_time()
+    now = _now()
     for name in [name for name, limiter in limiters.items() if limiter.forgettable(now)]:
         del limiters[name]
     return limiters.setdefault((host, key_digest), RateLimiter())

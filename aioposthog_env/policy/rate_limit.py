@@ -1,21 +1,27 @@
-"""PostHog's rate limit, mirrored: two sliding logs, a gate, and a pace. Pure: the clock is an argument.
+"""PostHog's rate limit, mirrored: two sliding logs, a gate, and a share. Pure: the clock is an argument.
 
 The server keeps, per personal API key, the times of the requests it let through: at most 480 in any 60 s and 4,800 in any
 3,600 s (contract 4.3). The mirror never lets a request leave that the server would refuse, as long as nobody else uses the
 key. The server stamps a request at some instant between its departure and its answer. So a slot counts as taken from the
 departure on, and becomes free one window after the *answer*: at that instant the server's own stamp has left its window
-too, whatever the latency was.
+too, whatever the latency was. The window is held a little longer than it is, since no two clocks run at the same speed.
 
 Somebody else may use the key: another process, a colleague's script. Then a 429 comes although the mirror has room.
 
 * **The gate.** Nothing leaves before the time that ``Retry-After`` names. It is a timestamp that everyone re-reads, not a
   lock that somebody must open again, so a cancelled task leaves nothing closed.
-* **The pace.** When the gate opens, all the clients that were refused would rush in together. So each continues at the
-  rate it had in the window before the refusal, which is the share of the limit that it won there, evenly spaced; the rate
-  grows slowly, which finds out when the others are gone, and is cut on the next refusal.
+* **The share.** A log that refuses is full, and what this client holds of it is its share. As long as each client only
+  takes its own slots back when they leave the window, the log stays full and nobody is refused. So after a 429 the log
+  may hold what it held then, less a tenth. All who were refused give up that tenth, and all compete for it, so a client that
+  came late, and holds little, wins what the others lose.
+* **The probe.** Others finish, and nobody tells. Some time after the gate has opened, when the others have taken their own
+  slots back, requests may go beyond the share, one at a time. One that is let through is kept: the share grows by it. One that
+  is refused ends the probe. For every 32 slots won one more may be under way, so free room is taken within seconds,
+  and a log that is still full costs one refusal.
 
-A refused request is charged to both logs, because a request that the minute log refuses still costs the hour log, and
-which of the two refused is not told.
+Which log refused is not told. A wait longer than the minute can only come from the hour; any other is taken to come from the
+minute. The log that refused has not recorded the request. The other has: a request that the minute refuses still costs the
+hour.
 """
 
 import math
@@ -27,9 +33,14 @@ import attrs
 
 from aioposthog_env.errors import ConfigurationError
 
-_CUT: Final = 0.8
-_GROWTH: Final = 0.003
-"""The pace grows by this part of itself each second: it doubles in about four minutes."""
+_HELD: Final = 1.0002
+"""How much longer than its window a slot is held: two clocks, each off by 100 millionths."""
+_KEPT: Final = 0.9
+"""The part of what is held that a refusal leaves."""
+_PAUSE: Final = 0.05
+"""The part of the shortest window between the opening of the gate and the probe: the others take their slots back first."""
+_STEP: Final = 32
+"""So many slots won allow one more request beyond the share to be under way."""
 
 
 def _positive_number(instance: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
@@ -54,13 +65,25 @@ SERVER_LIMITS: Final = (RateLimit(480, 60.0), RateLimit(4_800, 3_600.0))
 
 
 class SlidingLog:
-    """The times at which the requests of one window were answered."""
+    """The times at which the requests of one window were answered.
 
-    __slots__ = ("_answered", "limit")
+    Attributes:
+        limit: What the server allows.
+        share: How many the window may hold: less than the limit while somebody else uses the key.
+    """
+
+    __slots__ = ("_answered", "_held", "limit", "share")
 
     def __init__(self, limit: RateLimit) -> None:
         self.limit = limit
+        self.share = limit.count
+        self._held = limit.window * _HELD
         self._answered: deque[float] = deque()
+
+    @property
+    def shared(self) -> bool:
+        """Whether somebody else was seen to use the key."""
+        return self.share < self.limit.count
 
     def record(self, now: float) -> None:
         """Note an answer."""
@@ -68,27 +91,28 @@ class SlidingLog:
 
     def used(self, now: float) -> int:
         """How many answered requests the window still holds."""
-        answered, horizon = self._answered, now - self.limit.window
+        answered, horizon = self._answered, now - self._held
         while answered and answered[0] <= horizon:
             answered.popleft()
         return len(answered)
 
-    def wait(self, now: float, taken: int) -> float:
+    def wait(self, now: float, taken: int, most: int) -> float:
         """Seconds until one more request fits.
 
         Args:
             now: The time.
             taken: Slots taken by requests in flight, or promised to requests ahead in the queue.
+            most: How many the window may hold: the share, or the limit.
 
         Returns:
             0 when it fits now; ``inf`` when that depends on answers that have not come.
         """
-        over = self.used(now) + taken + 1 - self.limit.count
-        if over <= 0:
+        # With room for those too that may have left the window, nobody needs to look which have.
+        if len(self._answered) + taken < most or (over := self.used(now) + taken + 1 - most) <= 0:
             return 0.0
         if over > len(self._answered):
             return math.inf
-        return max(0.0, self._answered[over - 1] + self.limit.window - now)
+        return max(0.0, self._answered[over - 1] + self._held - now)
 
 
 @attrs.frozen
@@ -114,9 +138,9 @@ class RateLimitState:
         self.in_flight = 0
         self.not_before = -math.inf
         self.refusals = 0
-        self._rate = math.inf
-        self._rate_set_at = -math.inf
-        self._next_at = -math.inf
+        self._cut_at = -math.inf
+        self._probe_from = math.inf
+        self._won = 0
 
     def reserve(self, now: float) -> float:
         """Take a slot if one is free.
@@ -129,59 +153,62 @@ class RateLimitState:
         if wait > 0:
             return wait
         self.in_flight += 1
-        if (rate := self.rate(now)) < math.inf:
-            self._next_at = max(now, self._next_at) + 1.0 / rate
         return 0.0
 
     def wait(self, now: float, ahead: int = 0) -> float:
         """Seconds until a request would be let through that has ``ahead`` others before it in the queue."""
-        wait = max(0.0, self.not_before - now)
+        wait, taken = 0.0, self.in_flight + ahead
         for log in self.logs:
-            wait = max(wait, log.wait(now, self.in_flight + ahead))
-        if (rate := self.rate(now)) < math.inf:
-            wait = max(wait, self._next_at - now + ahead / rate)
-        return wait
+            if (longer := log.wait(now, taken, log.share)) > wait:
+                wait = longer
+        if wait > 0 and taken <= self._won // _STEP:
+            beyond = max(log.wait(now, taken, log.limit.count) for log in self.logs)
+            wait = min(wait, max(beyond, self._probe_from - now))
+        if wait == math.inf and ahead:
+            # Too many ahead to tell when their slots return, but each window serves no more than its share.
+            wait = max(ahead // log.share * log.limit.window for log in self.logs) or math.inf
+        return max(wait, self.not_before - now)
 
     def answered(self, now: float) -> None:
         """Free the slot of a request that was answered, or whose answer was lost: it may have been counted."""
         self.in_flight -= 1
         for log in self.logs:
             log.record(now)
+        if now >= self._probe_from:
+            self._keep(now)
 
     def not_sent(self) -> None:
         """Free the slot of a request that never left."""
         self.in_flight -= 1
 
     def refused(self, slot: Slot, now: float, wait: float) -> None:
-        """Free the slot of a request that the server refused, close the gate for ``wait`` seconds, and set the pace.
+        """Free the slot of a request that the server refused, close the gate for ``wait`` seconds, and set the share.
 
-        A 429 to a request that left before the last cut tells nothing new about the pace.
+        A 429 to a request that left before the last cut tells nothing new about the share.
         """
         self.refusals += 1
-        used = [log.used(now) for log in self.logs]
-        self.answered(now)
+        self.in_flight -= 1
+        full = next((log for log in self.logs if wait <= log.limit.window), self.logs[-1])
+        for log in self.logs:
+            if log is not full:
+                log.record(now)
         self.not_before = max(self.not_before, now + wait)
-        if slot.at < self._rate_set_at:
-            return
-        # A wait longer than the shorter window can only come from the longer one.
-        log, won = next(
-            ((log, won) for log, won in zip(self.logs, used, strict=True) if wait <= log.limit.window),
-            (self.logs[-1], used[-1]),
-        )
-        share = max(won, 1) / log.limit.window
-        self._rate = min(share, self.rate(now) * _CUT)
-        self._rate_set_at = now
-        self._next_at = self.not_before
+        self._probe_from = self.not_before + _PAUSE * self.logs[0].limit.window
+        if slot.at >= self._cut_at:
+            self._cut_at = now
+            full.share = max(1, int(full.used(now) * _KEPT))
+            self._won = 0
 
-    def rate(self, now: float) -> float:
-        """Requests a second that the pace allows; ``inf`` when there is none."""
-        if self._rate == math.inf:
-            return math.inf
-        # Time spent behind the closed gate is no experience.
-        elapsed = max(0.0, now - max(self._rate_set_at, self.not_before))
-        rate = self._rate * math.exp(_GROWTH * elapsed)
-        fastest = self.logs[0].limit
-        if rate >= fastest.count / fastest.window:
-            self._rate = math.inf
-            return math.inf
-        return rate
+    def rate(self) -> float:
+        """Requests a second that the shares amount to in the long run; ``inf`` when there are none."""
+        return min((log.share / log.limit.window for log in self.logs if log.shared), default=math.inf)
+
+    def _keep(self, now: float) -> None:
+        """Add to the shares what was won beyond them."""
+        for log in self.logs:
+            used = log.used(now)
+            if used > log.share:
+                log.share = used
+                self._won += 1
+        if not any(log.shared for log in self.logs):
+            self._probe_from = math.inf

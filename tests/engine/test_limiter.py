@@ -78,7 +78,7 @@ async def test_a_wait_beyond_the_ceiling_is_an_error_that_carries_the_time() -> 
     await take(limiter)
     with pytest.raises(RateLimitWaitTooLong) as caught:
         await limiter.acquire(ceiling=5)
-    assert caught.value.retry_after == pytest.approx(10)
+    assert caught.value.retry_after == pytest.approx(10, abs=0.003)
     assert caught.value.ceiling == 5
     assert limiter.statistics().waiting == 0
 
@@ -91,6 +91,18 @@ async def test_those_who_wait_already_count_for_the_ceiling() -> None:
     with pytest.raises(RateLimitWaitTooLong):
         await limiter.acquire(ceiling=15)
     await waiting
+
+
+async def test_a_queue_too_long_for_the_ceiling_is_refused_at_once() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    await take(limiter)
+    queue = [asyncio.create_task(take(limiter)) for _ in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitWaitTooLong) as caught:
+        await limiter.acquire(ceiling=35)
+    assert caught.value.retry_after == pytest.approx(40)
+    for task in queue:
+        task.cancel()
 
 
 async def test_a_refusal_closes_the_gate_for_everybody() -> None:
@@ -135,6 +147,14 @@ async def test_statistics() -> None:
     assert (statistics.in_flight, statistics.waiting, statistics.acquired) == (1, 1, 2)
     assert (statistics.gate, statistics.pace, statistics.refusals) == (0, None, 0)
     waiting.cancel()
+
+
+async def test_the_pace_is_what_the_share_amounts_to() -> None:
+    limiter = RateLimiter((RateLimit(100, 60.0),))
+    for _ in range(20):
+        await take(limiter)
+    limiter.refused(await limiter.acquire(), 7.0)
+    assert limiter.statistics().pace == pytest.approx(18 / 60)
 
 
 async def test_no_limit_at_all_is_refused() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.policy.rate_limit import RateLimit, RateLimitState, Slot
+from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, RateLimitState, Slot
 
 SMALL = (RateLimit(5, 10.0), RateLimit(12, 60.0))
 
@@ -91,8 +91,8 @@ def test_the_mirror_wastes_no_time() -> None:
 
     took = run(state, server, requests=25, rng=NoLuck(1), longest=0.0)
 
-    # 12 in the first minute, 12 in the second, the 25th when the third begins.
-    assert took == pytest.approx(120.0)
+    # 12 in the first minute, 12 in the second, the 25th when the third begins; slots are held 0.02 % longer.
+    assert took == pytest.approx(120.0, rel=0.0003)
 
 
 def test_a_slot_is_held_until_one_window_after_the_answer() -> None:
@@ -101,8 +101,20 @@ def test_a_slot_is_held_until_one_window_after_the_answer() -> None:
     assert state.reserve(0.0) == 0.0
     assert state.reserve(1.0) == math.inf
     state.answered(3.0)
-    assert state.reserve(4.0) == pytest.approx(9.0)
-    assert state.reserve(13.0) == 0.0
+    assert state.reserve(4.0) == pytest.approx(9.0, abs=0.003)
+    assert state.reserve(13.0) > 0.0
+    assert state.reserve(13.003) == 0.0
+
+
+@pytest.mark.parametrize("drift", [-1e-4, 1e-4])
+def test_two_clocks_that_run_apart_by_a_crystals_error_cause_no_refusal(drift: float) -> None:
+    state, server = RateLimitState(SERVER_LIMITS), Server(SERVER_LIMITS)
+    now = 0.0
+    for _ in range(10_000):  # into the third hour
+        while (wait := state.reserve(now)) > 0:
+            now += wait
+        assert server.ask(1_000.0 + now * (1 + drift)), f"refused at {now}"
+        state.answered(now)
 
 
 def test_a_request_that_never_left_costs_nothing() -> None:
@@ -119,63 +131,166 @@ def test_the_queue_ahead_is_part_of_the_estimate() -> None:
         state.reserve(at)
         state.answered(at)
 
-    assert state.wait(2.0, ahead=0) == pytest.approx(8.0)
-    assert state.wait(2.0, ahead=1) == pytest.approx(9.0)
-    assert state.wait(2.0, ahead=2) == math.inf
+    assert state.wait(2.0, ahead=0) == pytest.approx(8.0, abs=0.003)
+    assert state.wait(2.0, ahead=1) == pytest.approx(9.0, abs=0.003)
 
 
-def test_after_a_refusal_the_gate_closes_and_then_the_pace_holds() -> None:
+def test_a_queue_longer_than_the_window_takes_at_least_as_many_windows() -> None:
+    state = RateLimitState([RateLimit(2, 10.0)])
+    for at in (0.0, 1.0):
+        state.reserve(at)
+        state.answered(at)
+
+    assert state.wait(2.0, ahead=2) == 10.0
+    assert state.wait(2.0, ahead=7) == 30.0
+
+
+def test_behind_requests_in_flight_nothing_can_be_told() -> None:
+    state = RateLimitState([RateLimit(2, 10.0)])
+    state.reserve(0.0)
+    state.reserve(0.0)
+
+    assert state.wait(2.0) == math.inf
+    assert state.wait(2.0, ahead=1) == math.inf
+
+
+def held(state: RateLimitState, count: int, now: float = 0.0) -> None:
+    """So many requests are let through at once."""
+    for _ in range(count):
+        assert state.reserve(now) == 0.0
+        state.answered(now)
+
+
+def refused(state: RateLimitState, now: float, wait: float) -> None:
+    """One request is refused at once."""
+    assert state.reserve(now) == 0.0
+    state.refused(Slot(now), now, wait)
+
+
+def room(state: RateLimitState, now: float) -> int:
+    """How many may leave together; none of them does."""
+    count = 0
+    while state.reserve(now) == 0.0:
+        count += 1
+    for _ in range(count):
+        state.not_sent()
+    return count
+
+
+def test_after_a_refusal_the_gate_closes_and_then_the_share_holds() -> None:
     state = RateLimitState([RateLimit(60, 60.0)])
-    for _ in range(12):
-        assert state.reserve(0.0) == 0.0
-        state.answered(0.0)
-    assert state.reserve(1.0) == 0.0
-    state.refused(Slot(1.0), 1.0, 30.0)
+    held(state, 20)
+    refused(state, 1.0, 70.0)
 
-    assert state.reserve(2.0) == pytest.approx(29.0)
-    assert state.reserve(31.0) == 0.0
-    # It had 12 in the window, a fifth of the limit: from now on one in about five seconds.
-    assert state.reserve(31.0) == pytest.approx(5.0)
+    assert state.reserve(2.0) == pytest.approx(69.0)
+    assert state.reserve(70.9) == pytest.approx(0.1)
+    assert room(state, 71.0) == 18  # the twenty slots are free again, and nine tenths of them are the share
     assert state.refusals == 1
+    assert state.rate() == pytest.approx(18 / 60)
 
 
-def test_the_pace_grows_back_to_none_and_is_cut_by_news_only() -> None:
+def test_slots_of_the_others_are_not_taken_when_they_return() -> None:
     state = RateLimitState([RateLimit(60, 60.0)])
-    for _ in range(10):
-        state.reserve(0.0)
-    for _ in range(8):
-        state.answered(0.0)
-    state.refused(Slot(0.0), 0.0, 10.0)
-    rate = state.rate(10.0)
-    state.refused(Slot(-1.0), 1.0, 10.0)  # left before the cut
-    assert state.rate(10.0) == pytest.approx(rate)
+    held(state, 10)
+    held(state, 10, now=40.0)
+    refused(state, 50.0, 1.0)
 
-    state.reserve(20.0)
-    state.refused(Slot(20.0), 20.0, 1.0)
-    assert state.rate(21.0) < rate
-    assert state.rate(100.0) > state.rate(21.0)
-    assert state.rate(3_600.0) == math.inf
-    assert state.rate(3_601.0) == math.inf
+    # The share is 18, of which 20 are in use until the first ten leave.
+    assert state.reserve(51.0) == pytest.approx(3.0)  # the probe
+    assert room(state, 54.0) == 1
+    assert room(state, 60.1) == 8
+
+
+def test_the_probe_begins_when_the_others_have_had_time_and_goes_one_at_a_time() -> None:
+    state = RateLimitState([RateLimit(60, 60.0)])
+    held(state, 20)
+    refused(state, 0.0, 60.0)
+    held(state, 18, now=61.0)
+
+    assert state.reserve(62.9) == pytest.approx(0.1)
+    assert state.reserve(63.0) == 0.0
+    assert state.reserve(63.0) > 50.0  # own slots return then; an answer may come sooner
+    state.answered(63.1)
+    assert state.reserve(63.1) == 0.0
+    state.answered(63.2)
+    assert state.rate() == pytest.approx(20 / 60)  # what is won is kept
+
+
+def test_what_is_won_widens_the_probe() -> None:
+    state = RateLimitState([RateLimit(100, 60.0)])
+    refused(state, 0.0, 1.0)
+    held(state, 1, now=1.0)
+
+    held(state, 31, now=4.0)
+    assert room(state, 4.0) == 1
+    held(state, 1, now=4.0)
+    assert room(state, 4.0) == 2
+    held(state, 32, now=4.0)
+    assert room(state, 4.0) == 3
+
+
+def test_a_share_that_grew_to_the_limit_is_forgotten() -> None:
+    state = RateLimitState([RateLimit(50, 60.0)])
+    refused(state, 0.0, 1.0)
+    assert state.rate() == pytest.approx(1 / 60)
+    held(state, 50, now=4.0)
+
+    assert state.rate() == math.inf
+    assert room(state, 64.1) == 50
+
+
+def test_the_share_is_cut_by_news_only() -> None:
+    state = RateLimitState([RateLimit(60, 60.0)])
+    held(state, 20)
+    for _ in range(3):
+        assert state.reserve(1.0) == 0.0
+    state.refused(Slot(1.0), 2.0, 58.0)
+    rate = state.rate()
+    state.refused(Slot(1.0), 2.1, 59.0)  # left before the cut: only its wait counts
+    assert state.rate() == rate
+    assert state.wait(3.0) == pytest.approx(58.1)
+    state.answered(2.2)  # was let through, is in the window, and is no reason to take more
+    assert state.rate() == rate
+
+    held(state, 17, now=62.0)
+    refused(state, 64.1, 1.0)  # the probe
+    assert state.rate() < rate
+    assert state.refusals == 3
+
+
+def test_who_held_nothing_may_still_ask_for_one() -> None:
+    state = RateLimitState([RateLimit(60, 60.0)])
+    refused(state, 0.0, 10.0)
+
+    assert room(state, 10.0) == 1
+
+
+def test_a_wait_within_the_minute_is_taken_for_the_minute_and_charged_to_the_hour() -> None:
+    state = RateLimitState(SMALL)
+    held(state, 3)
+    refused(state, 0.0, 10.0)
+
+    minute, hour = state.logs
+    assert (minute.used(0.0), minute.share) == (3, 2)
+    assert (hour.used(0.0), hour.share) == (4, 12)
 
 
 def test_a_long_wait_can_only_come_from_the_long_window() -> None:
     state = RateLimitState(SMALL)
-    for _ in range(4):
-        state.reserve(0.0)
-        state.answered(0.0)
-    state.reserve(0.0)
-    state.refused(Slot(0.0), 0.0, 30.0)
+    held(state, 4)
+    refused(state, 0.0, 30.0)
 
-    assert state.rate(30.0) == pytest.approx(4 / 60)
+    minute, hour = state.logs
+    assert (minute.used(0.0), minute.share) == (5, 5)
+    assert (hour.used(0.0), hour.share) == (4, 3)
 
 
 def test_an_absurd_wait_is_taken_for_the_longest_window() -> None:
     state = RateLimitState(SMALL)
-    state.reserve(0.0)
-    state.refused(Slot(0.0), 0.0, 10_000.0)
+    refused(state, 0.0, 10_000.0)
 
     assert state.wait(0.0) == pytest.approx(10_000.0)
-    assert state.rate(10_000.0) == pytest.approx(1 / 60)
+    assert state.logs[1].share == 1
 
 
 @pytest.mark.parametrize(("count", "window"), [(0, 60), (10, 0), (-1, 60), (10, math.inf), (True, 60)])
