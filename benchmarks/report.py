@@ -1,0 +1,98 @@
+"""A benchmark's rows as a table and as a JSON file."""
+
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measure import Row
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+_PACKAGES: Final = (
+    "aioposthog-env",
+    "aiohttp",
+    "attrs",
+    "cattrs",
+    "anyio",
+    "backoff",
+    "msgspec",
+    "orjson",
+    "httpx",
+    "sniffio",
+    "pydantic",
+    "requests",
+    "uvloop",
+)
+
+
+def versions() -> dict[str, str]:
+    """The Python, the machine, and the packages that are there."""
+    found = {"python": platform.python_version(), "cpu": _cpu(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def write(path: Path, name: str, rows: Sequence[Row], *, quick: bool) -> None:
+    """Write the rows, and what they were measured with."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps({"benchmark": name, "quick": quick, "versions": versions(), "rows": list(rows)}, indent=1) + "\n"
+    )
+
+
+def show(name: str, rows: Sequence[Row]) -> None:
+    """Print the rows as a plain table; rows with other columns begin another one."""
+    sys.stdout.write(f"\n{name}\n")
+    group: list[Row] = []
+    for row in rows:
+        if group and row.keys() != group[0].keys():
+            _show_table(group)
+            group = []
+        group.append(row)
+    if group:
+        _show_table(group)
+    sys.stdout.flush()
+
+
+def _show_table(rows: Sequence[Row]) -> None:
+    columns = [column for column in rows[0] if not column.endswith(("_low", "_high"))]
+    cells = [columns] + [[_cell(row, column) for column in columns] for row in rows]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    for line in cells:
+        padded = [
+            cell.ljust(width) if isinstance(rows[0][column], str) else cell.rjust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ]
+        sys.stdout.write("  " + "  ".join(padded).rstrip() + "\n")
+    sys.stdout.write("\n")
+
+
+def _cell(row: Mapping[str, str | float], column: str) -> str:
+    text = _text(row[column])
+    if f"{column}_low" in row:
+        text += f" ({_text(row[f'{column}_low'])} to {_text(row[f'{column}_high'])})"
+    return text
+
+
+def _text(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
