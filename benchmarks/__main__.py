@@ -46,8 +46,10 @@ def main() -> None:
     named = ", ".join(f"{name} {version}" for name, version in report.versions().items())
     sys.stdout.write(f"{named}\n")
     for name in arguments.names or filter(is_here, NAMES):
+        sys.stdout.write(f"\n{name}\n")
+        sys.stdout.flush()
         rows = rows_of(name, quick=arguments.quick)
-        report.show(name, rows)
+        report.show(rows)
         report.write(arguments.json or report.RESULTS / f"{name}.json", name, rows, quick=arguments.quick)
 
 

@@ -36,10 +36,11 @@ def timed(decoder: Callable[[bytes], object], body: bytes, times: int) -> Run:
 def rows(quick: bool) -> list[Row]:
     times, rounds = (20, 2) if quick else (2_000, 7)
     found: list[Row] = []
+    rivals = decoders()
     for size in SIZES:
         body = payload(size)
         fewer = max(1, times // size * 2)
-        runs = {name: timed(decoder, body, fewer) for name, decoder in decoders().items()}
+        runs = {name: timed(decoder, body, fewer) for name, decoder in rivals.items()}
         title = f"{size} KB ({len(body):,} bytes, {len(orjson.loads(body))} fields)"
         found += rows_of(interleaved(runs, rounds), floor=FLOOR, case=title)
     return found

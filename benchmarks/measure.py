@@ -8,12 +8,15 @@ import gc
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter, process_time
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 Row: TypeAlias = dict[str, str | float]
-"""One line of a table. A figure that varies has its lowest and highest beside it, as ``cpu_us_low`` and ``cpu_us_high``."""
+"""One line of a table: texts that say what was measured, and figures.
+
+A figure that varies has its lowest and highest beside it, as ``cpu_us_low`` and ``cpu_us_high``.
+"""
 
 
 @attrs.frozen
@@ -24,6 +27,9 @@ class Spent:
     wall: float
     pieces: int = 1
 
+
+Unit: TypeAlias = Literal["us", "ms"]
+_PER_SECOND: Final[Mapping[Unit, float]] = {"us": 1e6, "ms": 1e3}
 
 Run: TypeAlias = Callable[[], Spent]
 Rounds: TypeAlias = dict[str, list[Spent]]
@@ -66,35 +72,30 @@ def interleaved(rivals: Mapping[str, Run], rounds: int, *, warm: bool = True) ->
     return taken
 
 
-def rows_of(taken: Rounds, *, floor: str | None, **case: str | float) -> list[Row]:
-    """One row per rival: microseconds for one piece of work.
+def rows_of(taken: Rounds, *, floor: str | None, unit: Unit = "us", **case: str | float) -> list[Row]:
+    """One row per rival: what one piece of work takes.
 
-    Where there is a floor, also how many more than the floor's (``over_us``), and the ratio.
+    Where there is a floor, also how much more than the floor's CPU time (``over_us``), and the ratio.
     """
     rows: list[Row] = []
     for name, rounds in taken.items():
-        cpu = [each(spent.cpu, spent) for spent in rounds]
+        cpu = [spent.cpu / spent.pieces for spent in rounds]
         row: Row = {**case, "name": name}
-        row |= spread("cpu_us", cpu)
-        row |= spread("wall_us", [each(spent.wall, spent) for spent in rounds])
+        row |= spread(f"cpu_{unit}", cpu, unit)
+        row |= spread(f"wall_{unit}", [spent.wall / spent.pieces for spent in rounds], unit)
         if floor is not None:
-            base = [each(spent.cpu, spent) for spent in taken[floor]]
-            row |= spread("over_us", [one - least for one, least in zip(cpu, base, strict=True)])
-            row |= spread("ratio", [one / least for one, least in zip(cpu, base, strict=True)], digits=3)
+            base = [spent.cpu / spent.pieces for spent in taken[floor]]
+            row |= spread(f"over_{unit}", [one - least for one, least in zip(cpu, base, strict=True)], unit)
+            row |= spread("ratio", [one / least for one, least in zip(cpu, base, strict=True)])
         rows.append(row)
     return rows
 
 
-def each(seconds: float, spent: Spent) -> float:
-    """Microseconds for one piece of work."""
-    return seconds / spent.pieces * 1e6
-
-
-def spread(figure: str, values: Sequence[float], digits: int = 2) -> Row:
-    """The median of a figure with its lowest and highest."""
-    lowest, highest = min(values), max(values)
+def spread(figure: str, values: Sequence[float], unit: Unit | None = None) -> Row:
+    """The median of a figure with its lowest and highest; seconds in another unit, where one is given."""
+    scaled = [value * (1 if unit is None else _PER_SECOND[unit]) for value in values]
     return {
-        figure: round(statistics.median(values), digits),
-        f"{figure}_low": round(lowest, digits),
-        f"{figure}_high": round(highest, digits),
+        figure: round(statistics.median(scaled), 3),
+        f"{figure}_low": round(min(scaled), 3),
+        f"{figure}_high": round(max(scaled), 3),
     }

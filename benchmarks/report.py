@@ -56,9 +56,8 @@ def write(path: Path, name: str, rows: Sequence[Row], *, quick: bool) -> None:
     )
 
 
-def show(name: str, rows: Sequence[Row]) -> None:
+def show(rows: Sequence[Row]) -> None:
     """Print the rows as a plain table; rows with other columns begin another one."""
-    sys.stdout.write(f"\n{name}\n")
     group: list[Row] = []
     for row in rows:
         if group and row.keys() != group[0].keys():
