@@ -34,7 +34,7 @@ def timed(decoder: Callable[[bytes], object], body: bytes, times: int) -> Run:
 
 
 def rows(quick: bool) -> list[Row]:
-    times, rounds = (20, 2) if quick else (2_000, 7)
+    times, rounds = (20, 2) if quick else (1_500, 21)
     found: list[Row] = []
     rivals = decoders()
     for size in SIZES:

@@ -1,16 +1,20 @@
-"""A benchmark's rows as a table and as a JSON file."""
+"""A benchmark's rows as a table and as a JSON file. ``python -m benchmarks.report FILE …`` prints such files as Markdown."""
 
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Row
 
 RESULTS: Final = Path(__file__).parent / "results"
+
+_LEFT: Final = frozenset({"case", "name"})
+"""Columns of text; all others hold figures."""
 
 _PACKAGES: Final = (
     "aioposthog-env",
@@ -57,29 +61,35 @@ def write(path: Path, name: str, rows: Sequence[Row], *, quick: bool) -> None:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print the rows as a plain table; rows with other columns begin another one."""
-    group: list[Row] = []
-    for row in rows:
-        if group and row.keys() != group[0].keys():
-            _show_table(group)
-            group = []
-        group.append(row)
-    if group:
-        _show_table(group)
+    """Print the rows as plain tables."""
+    for columns, cells in tables(rows):
+        lines = [columns, *cells]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+        for line in lines:
+            padded = [
+                cell.ljust(width) if column in _LEFT else cell.rjust(width)
+                for cell, width, column in zip(line, widths, columns, strict=True)
+            ]
+            sys.stdout.write("  " + "  ".join(padded).rstrip() + "\n")
+        sys.stdout.write("\n")
     sys.stdout.flush()
 
 
-def _show_table(rows: Sequence[Row]) -> None:
-    columns = [column for column in rows[0] if not column.endswith(("_low", "_high"))]
-    cells = [columns] + [[_cell(row, column) for column in columns] for row in rows]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
-    for line in cells:
-        padded = [
-            cell.ljust(width) if isinstance(rows[0][column], str) else cell.rjust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ]
-        sys.stdout.write("  " + "  ".join(padded).rstrip() + "\n")
-    sys.stdout.write("\n")
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as Markdown tables."""
+    lines: list[str] = []
+    for columns, cells in tables(rows):
+        rule = [":--" if column in _LEFT else "--:" for column in columns]
+        lines += [f"| {' | '.join(line)} |" for line in (columns, rule, *cells)] + [""]
+    return "\n".join(lines)
+
+
+def tables(rows: Sequence[Row]) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Columns and cells; rows with other columns than those before begin another table."""
+    for _, group in groupby(rows, key=lambda row: list(row)):
+        alike = list(group)
+        columns = [column for column in alike[0] if not column.endswith(("_low", "_high"))]
+        yield columns, [[_cell(row, column) for column in columns] for row in alike]
 
 
 def _cell(row: Mapping[str, str | float], column: str) -> str:
@@ -95,3 +105,8 @@ def _text(value: str | float) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    for file in sys.argv[1:]:
+        sys.stdout.write(markdown(json.loads(Path(file).read_text())["rows"]) + "\n")

@@ -40,14 +40,14 @@ class Cell:
     @property
     def has_others(self) -> bool:
         """Whether the slow rivals are measured too."""
-        return self.size == 6 and (self.latency == 0 or self.concurrency == 16)
+        return self.size == 6 and (self.concurrency == 16 or (self.latency == 0 and self.concurrency < 256))
 
     def calls(self) -> int:
         """As many as take a third of a second or so."""
         if self.is_headline:
             return 1_500
-        fit = 400 if not self.latency else int(0.3 * self.concurrency / self.latency)
-        return max(2 * self.concurrency, min(400, fit))
+        fit = 300 if not self.latency else int(0.3 * self.concurrency / self.latency)
+        return max(2 * self.concurrency, min(300, fit))
 
 
 HEADLINE: Final = (Cell(6, 0.0, 16), Cell(6, 0.0, 64))

@@ -34,6 +34,7 @@ def test_runs_quickly_and_gives_rows(name: str, tmp_path: Path, capsys: pytest.C
     assert json.loads((tmp_path / "one.json").read_text())["rows"] == rows
     report.show(rows)
     assert len(capsys.readouterr().out.splitlines()) > len(rows)
+    assert report.markdown(rows).count("\n| ") >= len(rows)
 
 
 def test_rivals_take_turns() -> None:
