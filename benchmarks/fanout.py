@@ -139,7 +139,7 @@ def memory(fan: Fan, items: int) -> float:
 
 
 def rows(quick: bool) -> list[Row]:
-    items, rounds = (500, 2) if quick else (100_000, 5)
+    items, rounds = (300, 2) if quick else (100_000, 5)
     fans = {"bare loop": bare_loop, **rivals()}
     taken = interleaved({name: timed(fan, items, ready) for name, fan in fans.items()}, rounds, warm=quick)
     found = rows_of(taken, floor="bare loop", case=f"ready, {items:,} items")

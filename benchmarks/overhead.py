@@ -140,7 +140,7 @@ _TO_AIOHTTP: Final = "down to aiohttp: scopes, limiter"
 
 
 def rows(quick: bool) -> list[Row]:
-    calls, rounds = (200, 2) if quick else (2_000, 15)
+    calls, rounds = (50, 2) if quick else (2_000, 15)
     rivals: dict[str, Run] = {
         _BARE: stand_in(calls),
         _DECODE: repeated(lambda: replies.decode_success(EVENT_INGESTION_RESTRICTIONS, BODY), calls),

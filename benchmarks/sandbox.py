@@ -5,7 +5,6 @@ server giving the same bytes without a look at the request.
 """
 
 import asyncio
-import multiprocessing
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from multiprocessing.connection import Connection
@@ -17,6 +16,7 @@ from aiohttp import web
 
 from aioposthog_env import Sandbox
 from aioposthog_env.sandbox.eras import EraName
+from benchmarks.companion import companion
 from benchmarks.measure import Clock, Row, Run, Spent, interleaved, repeated, rows_of
 from benchmarks.payload import payload
 
@@ -86,9 +86,9 @@ async def _ask(order: Order) -> None:
 
 
 def client(pipe: Connection) -> None:
-    """Carry out orders until there is none."""
-    while (order := pipe.recv()) is not None:
-        asyncio.run(_ask(order))
+    """Carry out orders, until it is ended."""
+    while True:
+        asyncio.run(_ask(pipe.recv()))
         pipe.send(True)
 
 
@@ -105,26 +105,16 @@ def timed(host: Host, verb: str, calls: int, ask: Callable[[Order], Awaitable[ob
 
 def rows(quick: bool) -> list[Row]:
     calls, rounds = (100, 1) if quick else (3_000, 5)
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=client, args=(there,), daemon=True)
-    process.start()
-    there.close()
-
-    async def ask(order: Order) -> None:
-        here.send(order)
-        await asyncio.to_thread(here.recv)
-
     found: list[Row] = []
-    try:
+    with companion(client) as pipe:
+
+        async def ask(order: Order) -> None:
+            pipe.send(order)
+            await asyncio.to_thread(pipe.recv)
+
         for title, verb in (("retrieve", "GET"), ("update the name", "PATCH")):
             runs = {name: timed(host, verb, calls, ask) for name, host in hosts().items()}
             found += rows_of(interleaved(runs, rounds, warm=False), floor=FLOOR, case=title)
-        here.send(None)
-        process.join(10)
-    finally:
-        process.terminate()
-        process.join()
-        here.close()
     return found + _start(1_000 if quick else 10_000, rounds)
 
 

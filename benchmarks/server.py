@@ -5,13 +5,14 @@ It reads no more of a request than where it ends, so it takes requests without a
 
 import asyncio
 import contextlib
-import multiprocessing
 from collections.abc import Coroutine, Iterator, Sequence
 from multiprocessing.connection import Connection
 from time import process_time
 from typing import Any, cast
 
 import attrs
+
+from benchmarks.companion import companion, first_word
 
 _END = b"\r\n\r\n"
 
@@ -63,7 +64,7 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
         uvloop.run(coroutine)
 
 
-def serve(ports: Sequence[Answers], pipe: Connection) -> None:
+def serve(pipe: Connection, ports: Sequence[Answers]) -> None:
     """Serve until the process is ended. Through the pipe: the port numbers, then CPU seconds whenever it is asked."""
 
     async def run() -> None:
@@ -97,15 +98,5 @@ class Server:
 @contextlib.contextmanager
 def serving(ports: Sequence[Answers]) -> Iterator[Server]:
     """A server in another process; each entry gets a port of its own."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(ports, there), daemon=True)
-    process.start()
-    there.close()
-    try:
-        if not here.poll(30):
-            raise RuntimeError("The server did not start.")
-        yield Server(tuple(f"http://127.0.0.1:{number}" for number in here.recv()), here)
-    finally:
-        process.terminate()
-        process.join()
-        here.close()
+    with companion(serve, ports) as pipe:
+        yield Server(tuple(f"http://127.0.0.1:{number}" for number in first_word(pipe)), pipe)

@@ -9,11 +9,9 @@ with a fixed seed. In the end, what the client says of each environment is held 
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -30,6 +28,7 @@ from aioposthog_env import (
     TeamSettings,
     Timeout,
 )
+from benchmarks.companion import companion, first_word
 from benchmarks.measure import Clock, Row
 
 CONCURRENCY: Final = 64
@@ -80,7 +79,7 @@ class Told:
         return self.outcomes[endpoint, outcome, environment]
 
 
-def serve(environments: int, pipe: Connection) -> None:
+def serve(pipe: Connection, environments: int) -> None:
     """A sandbox that tells its address, and its counts when asked."""
 
     async def run() -> None:
@@ -95,8 +94,7 @@ def serve(environments: int, pipe: Connection) -> None:
             renamings = {id: sandbox.effects["setting name", id] for id in ids}
             pipe.send(Counts(len(sandbox.calls), rotations, renamings))
 
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the client has gone
-        asyncio.run(run())
+    asyncio.run(run())
 
 
 async def call(client: AsyncEnvironments, number: int, environment: int, rng: random.Random) -> str:
@@ -169,29 +167,14 @@ def descriptors() -> int:
     return 0
 
 
-@contextlib.contextmanager
-def sandbox(environments: int) -> Iterator[Connection]:
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(environments, there), daemon=True)
-    process.start()
-    there.close()
-    try:
-        yield here
-        process.join(10)
-    finally:
-        process.terminate()
-        process.join()
-        here.close()
-
-
 def rows(quick: bool) -> list[Row]:
     calls, environments = (2_000, 50) if quick else (200_000, 500)
     told = Told()
-    with sandbox(environments) as pipe:
-        url, session_id, csrf_token = pipe.recv()
+    with companion(serve, environments) as pipe:
+        url, session_id, csrf_token = first_word(pipe)
         samples = asyncio.run(soak(url, SessionCookie(session_id, csrf_token), calls, environments, told))
         pipe.send(True)
-        counts: Counts = pipe.recv()
+        counts: Counts = first_word(pipe)
     return [*samples, *_outcomes(told), *_verdicts(samples, told, counts)]
 
 

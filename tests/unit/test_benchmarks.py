@@ -16,6 +16,7 @@ RIVALS = {"throughput": ("httpx", "orjson", "pydantic", "requests"), "decode": (
 """What a benchmark needs that the tests do not."""
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_quickly_and_gives_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for rival in RIVALS.get(name, ()):
