@@ -1,5 +1,6 @@
-"""A benchmark's rows as a table and as a JSON file. ``python -m benchmarks.report FILE …`` prints such files as Markdown."""
+"""A benchmark's rows as a table and as a JSON file. ``python -m benchmarks.report FILE …`` prints files as Markdown."""
 
+import argparse
 import json
 import platform
 import sys
@@ -104,9 +105,20 @@ def _text(value: str | float) -> str:
         return value
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description="Results as tables in Markdown.")
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--case", default="", help="only the cases that begin with this")
+    asked = parser.parse_args()
+    for file in asked.files:
+        rows: list[Row] = json.loads(file.read_text())["rows"]
+        wanted = [row for row in rows if str(row.get("case", "")).startswith(asked.case)]
+        sys.stdout.write(markdown(wanted) + "\n")
 
 
 if __name__ == "__main__":
-    for file in sys.argv[1:]:
-        sys.stdout.write(markdown(json.loads(Path(file).read_text())["rows"]) + "\n")
+    main()

@@ -22,7 +22,7 @@ def test_runs_quickly_and_gives_rows(name: str, tmp_path: Path, capsys: pytest.C
     for rival in RIVALS.get(name, ()):
         pytest.importorskip(rival)
     if not is_here(name):
-        pytest.skip(f"there is no benchmark {name} yet")
+        pytest.skip(f"there is no benchmark {name} here")
     rows = rows_of(name, quick=True)
     assert rows
     assert all(any(isinstance(value, str) for value in row.values()) for row in rows)
