@@ -12,7 +12,7 @@ from benchmarks import report
 from benchmarks.measure import Row
 
 NAMES: Final = ("throughput", "decode", "overhead", "fanout", "rate_limit", "import_time", "sandbox", "soak")
-"""Each is a module here with a function ``rows(quick)``; ``overhead`` has ``profile()`` too, and ``rate_limit`` ``measure()``."""
+"""Modules here, each with a function ``rows(quick)``; ``overhead`` has ``profile()`` too, and ``rate_limit`` ``measure()``."""
 
 
 def rows_of(name: str, *, quick: bool) -> list[Row]:

@@ -105,7 +105,7 @@ def _text(value: str | float) -> str:
         return value
     if isinstance(value, int):
         return f"{value:,}"
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 or not value else 3
     return f"{value:,.{digits}f}"
 
 
