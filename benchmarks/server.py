@@ -6,6 +6,7 @@ It reads no more of a request than where it ends, so it takes requests without a
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from time import process_time
 from typing import Any, cast
@@ -65,19 +66,28 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 def serve(pipe: Connection, ports: Sequence[Answers]) -> None:
-    """Serve until the process is ended. Through the pipe: the port numbers, then CPU seconds whenever it is asked."""
+    """Serve until the pipe is closed. It tells the port numbers, and then its CPU seconds whenever it is asked."""
 
     async def run() -> None:
-        loop = asyncio.get_running_loop()
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+
+        def answer() -> None:
+            try:
+                pipe.recv()
+                pipe.send(process_time())
+            except (EOFError, OSError):  # whoever asked is gone, perhaps killed
+                loop.remove_reader(pipe.fileno())
+                gone.set()
+
         numbers: list[int] = []
         async with contextlib.AsyncExitStack() as stack:
             for one in ports:
-                made = await loop.create_server(lambda one=one: Answering(one.message, one.latency), "127.0.0.1", 0)  # type: ignore[misc]
-                await stack.enter_async_context(made)
+                made = await loop.create_server(partial(Answering, one.message, one.latency), "127.0.0.1", 0)
+                stack.callback(made.close)
                 numbers.append(made.sockets[0].getsockname()[1])
             pipe.send(numbers)
-            loop.add_reader(pipe.fileno(), lambda: pipe.send(process_time()) if pipe.recv() else None)
-            await asyncio.Event().wait()
+            loop.add_reader(pipe.fileno(), answer)
+            await gone.wait()
 
     _run(run())
 

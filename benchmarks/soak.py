@@ -4,7 +4,7 @@ The sandbox runs in another process, so that the memory is the client's own. Eve
 with a fixed seed. In the end, what the client says of each environment is held against what the sandbox has counted:
 
 * A rotation that is said to have succeeded happened once; one that failed, never; an unknown one, at most once.
-* A change of a name is a repeatable write: one that failed may have happened, and its error says so.
+* A change of a name is a repeatable write: one that succeeded happened once, one that failed at most once.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """That each benchmark runs and gives rows; how fast anything is, no test asserts."""
 
 import json
+import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from benchmarks.__main__ import NAMES, is_here, rows_of
 from benchmarks.compare import main as compare
 from benchmarks.measure import Row, Spent, interleaved
 from benchmarks.measure import rows_of as rows_of_rounds
+from benchmarks.server import Answers, serve
 
 RIVALS = {"throughput": ("httpx", "orjson", "pydantic", "requests"), "decode": ("orjson", "pydantic")}
 """What a benchmark needs that the tests do not."""
@@ -68,3 +70,18 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare([old, new, "--fail-above", "25"]) == 0
     assert compare([old, new, "--fail-above", "15"]) == 1
     assert compare([old, old, "--fail-above", "0"]) == 0
+
+
+def test_a_server_ends_when_whoever_started_it_is_gone() -> None:
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, [Answers(b"{}")]), daemon=True)
+    process.start()
+    there.close()
+    try:
+        assert len(here.recv()) == 1
+        here.close()
+        process.join(30)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join()
