@@ -53,10 +53,9 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks: ratios against rivals in the same run."""
+    """The benchmarks: ratios against rivals in the same run. `nox -s bench -- decode --quick` runs one of them, briefly."""
     install(session, "bench")
-    for name in session.posargs or ["decode", "throughput", "sandbox"]:
-        session.run("python", "-m", f"benchmarks.{name}")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""What the library costs, beside its rivals. Run as ``python -m benchmarks``."""

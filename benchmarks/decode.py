@@ -1,45 +1,46 @@
-"""Decoding one environment: this library against `orjson.loads`, which only makes a dict, and against its own parts."""
+"""Decoding one environment: this library against `orjson.loads`, which only makes a dict, and against other libraries.
 
-import sys
+The rivals decode into classes with the same fields and types, made from this library's, as far as each can: pydantic
+with the unknown keys kept; default cattrs and msgspec without them.
+"""
+
 from collections.abc import Callable
-from time import process_time
 
-import cattrs
 import msgspec
 import orjson
 
 from aioposthog_env.models.converter import decode
 from aioposthog_env.models.environment import Environment
-from benchmarks.measure import interleaved, table, versions
-from benchmarks.payload import six_kilobytes
+from benchmarks.lookalikes import by_cattrs, by_msgspec, by_pydantic
+from benchmarks.measure import Row, Run, interleaved, repeated, rows_of
+from benchmarks.payload import SIZES, payload
 
-TIMES = 2_000
-
-
-def timed(work: Callable[[], object]) -> Callable[[], float]:
-    def run() -> float:
-        began = process_time()
-        for _ in range(TIMES):
-            work()
-        return process_time() - began
-
-    return run
+FLOOR = "orjson.loads"
 
 
-def main() -> None:
-    body = six_kilobytes()
-    decode(body, Environment)
-    versions("orjson", "msgspec", "cattrs", "attrs")
-    sys.stdout.write(f"{len(body)} bytes, {len(orjson.loads(body))} fields, {cattrs.__name__} hooks\n")
-    seconds = interleaved(
-        {
-            "orjson.loads": timed(lambda: orjson.loads(body)),
-            "msgspec.json.decode to a dict": timed(lambda: msgspec.json.decode(body)),
-            "aioposthog_env to an Environment": timed(lambda: decode(body, Environment)),
-        }
-    )
-    table("CPU per environment", seconds, per=TIMES, unit="µs", floor="orjson.loads")
+def decoders() -> dict[str, Callable[[bytes], object]]:
+    return {
+        FLOOR: orjson.loads,
+        "msgspec.json.decode to a dict": msgspec.json.decode,
+        "aioposthog_env": lambda body: decode(body, Environment),
+        "msgspec into attrs": by_msgspec(),
+        "pydantic": by_pydantic(),
+        "cattrs by default": by_cattrs(),
+    }
 
 
-if __name__ == "__main__":
-    main()
+def timed(decoder: Callable[[bytes], object], body: bytes, times: int) -> Run:
+    return repeated(lambda: decoder(body), times)
+
+
+def rows(quick: bool) -> list[Row]:
+    times, rounds = (20, 2) if quick else (1_500, 21)
+    found: list[Row] = []
+    rivals = decoders()
+    for size in SIZES:
+        body = payload(size)
+        fewer = max(1, times // size * 2)
+        runs = {name: timed(decoder, body, fewer) for name, decoder in rivals.items()}
+        title = f"{size} KB ({len(body):,} bytes, {len(orjson.loads(body))} fields)"
+        found += rows_of(interleaved(runs, rounds), floor=FLOOR, case=title)
+    return found

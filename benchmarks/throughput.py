@@ -1,166 +1,99 @@
-"""Bulk `retrieve` with typed results, against raw aiohttp + orjson giving a dict, and against httpx + pydantic.
+"""Bulk `retrieve` with typed results, against raw aiohttp and orjson giving a dict, and against what a user would write.
 
-The server runs in another process and answers from memory, so that the clients are what is measured. The figure is CPU
-time of the client process per call.
+The headline is measured long: 6 KB, no latency, concurrency 16 and 64. The other cells of the cube of payload, latency and
+concurrency are measured shorter, and the slow rivals only in a few of them.
 """
 
 import asyncio
-import contextlib
-import multiprocessing
-import sys
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
-from time import process_time
-from typing import Any
+import itertools
+from typing import Final
 
-import aiohttp
-import httpx
-import orjson
-import pydantic
+import attrs
 
-from aioposthog_env import AsyncEnvironments, PersonalAPIKey
-from benchmarks.measure import interleaved, table, versions
-from benchmarks.payload import six_kilobytes
+from benchmarks.measure import Clock, Row, Run, Spent, interleaved, rows_of
+from benchmarks.payload import SIZES, payload
+from benchmarks.rivals import FLOOR, OTHERS, OURS, Client, aiohttp_orjson
+from benchmarks.server import Answers, Server, serving
 
-CALLS = 1_000
-KEY = "phx_" + "k" * 40
+LATENCIES: Final = (0.0, 0.02, 0.05)
+CONCURRENCIES: Final = (1, 16, 64, 256)
+_SHARE_OF_OTHERS: Final = 5
+"""The slow rivals make a fifth of the calls; the figure is per call."""
 
 
-class Answering(asyncio.Protocol):
-    """The least HTTP server that keeps connections alive."""
+@attrs.frozen
+class Cell:
+    """One place in the cube."""
 
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
-        self._seen = b""
+    size: int
+    latency: float
+    concurrency: int
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+    @property
+    def title(self) -> str:
+        return f"{self.size} KB, {self.latency * 1000:.0f} ms, concurrency {self.concurrency}"
 
-    def data_received(self, data: bytes) -> None:
-        self._seen += data
-        count = self._seen.count(b"\r\n\r\n")
-        if count:
-            self._seen = self._seen[self._seen.rindex(b"\r\n\r\n") + 4 :]
-            self._transport.write(self._answer * count)  # type: ignore[attr-defined]
+    @property
+    def is_headline(self) -> bool:
+        return self in HEADLINE
 
+    @property
+    def has_others(self) -> bool:
+        """Whether the slow rivals are measured too."""
+        return self.size == 6 and (self.concurrency == 16 or (self.latency == 0 and self.concurrency < 256))
 
-def serve(body: bytes, pipe: Connection) -> None:
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Answering(head.encode() + body), "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(run())
-
-
-@contextlib.contextmanager
-def server(body: bytes) -> Iterator[str]:
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=serve, args=(body, there), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{here.recv()}"
-    finally:
-        process.terminate()
-        process.join()
+    def calls(self) -> int:
+        """As many as take a third of a second or so."""
+        if self.is_headline:
+            return 1_500
+        fit = 300 if not self.latency else int(0.3 * self.concurrency / self.latency)
+        return max(2 * self.concurrency, min(300, fit))
 
 
-async def shared_iterator(concurrency: int, fetch: Callable[[int], Any]) -> None:
-    ids = iter(range(1, CALLS + 1))
-
-    async def worker() -> None:
-        for number in ids:
-            await fetch(number)
-
-    await asyncio.gather(*(worker() for _ in range(concurrency)))
+HEADLINE: Final = (Cell(6, 0.0, 16), Cell(6, 0.0, 64))
 
 
-async def raw(url: str, concurrency: int) -> None:
-    headers = {"Authorization": f"Bearer {KEY}"}
-    connector = aiohttp.TCPConnector(limit=concurrency)
-    async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
+def timed(client: Client, url: str, concurrency: int, calls: int) -> Run:
+    """Connect, read a few to open every connection, and measure the rest."""
 
-        async def fetch(number: int) -> object:
-            async with session.get(f"{url}/api/environments/{number}/") as reply:
-                return orjson.loads(await reply.read())
+    async def spend() -> Spent:
+        async with client(url, concurrency) as read:
+            await read(2 * concurrency)
+            clock = Clock()
+            await read(calls)
+            return clock.spent(calls)
 
-        await shared_iterator(concurrency, fetch)
-
-
-class Typed(pydantic.BaseModel):
-    """What a user would write: the fields that matter, the rest kept."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
-
-    id: int
-    name: str
-    uuid: str
-    organization: str
-    project_id: int
-    app_urls: list[str]
-    anonymize_ips: bool
-    timezone: str
-    session_recording_opt_in: bool
+    return lambda: asyncio.run(spend())
 
 
-async def httpx_pydantic(url: str, concurrency: int) -> None:
-    limits = httpx.Limits(max_connections=concurrency)
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, limits=limits, trust_env=False) as client:
-
-        async def fetch(number: int) -> object:
-            return Typed.model_validate_json((await client.get(f"{url}/api/environments/{number}/")).content)
-
-        await shared_iterator(concurrency, fetch)
+def measure(cell: Cell, url: str, calls: int, rounds: int) -> list[Row]:
+    runs = {name: timed(client, url, cell.concurrency, calls) for name, client in ({FLOOR: aiohttp_orjson} | OURS).items()}
+    if cell.has_others:
+        fewer = max(2 * cell.concurrency, calls // _SHARE_OF_OTHERS)
+        runs |= {name: timed(client, url, cell.concurrency, fewer) for name, client in OTHERS.items()}
+    return rows_of(interleaved(runs, rounds, warm=False), floor=FLOOR, case=cell.title)
 
 
-def ours(url: str, concurrency: int) -> AsyncEnvironments:
-    key = PersonalAPIKey(KEY, scopes=["project:read"])
-    return AsyncEnvironments(url, auth=key, routes="root", limiter=None, max_connections=concurrency)
+def _server_row(server: Server, url: str, calls: int) -> Row:
+    """How little of the work is the server's."""
+    before = server.cpu()
+    timed(aiohttp_orjson, url, 16, calls)()
+    return {
+        "case": Cell(6, 0.0, 16).title,
+        "name": "the server itself",
+        "cpu_us": round((server.cpu() - before) / calls * 1e6, 2),
+    }
 
 
-async def ours_streamed(url: str, concurrency: int) -> None:
-    async with (
-        ours(url, concurrency) as environments,
-        environments.each(range(1, CALLS + 1), concurrency=concurrency).retrieve() as outcomes,
-    ):
-        async for outcome in outcomes:
-            if outcome.status != "succeeded":
-                raise RuntimeError(str(outcome.error))
-
-
-async def ours_awaited(url: str, concurrency: int) -> None:
-    async with ours(url, concurrency) as environments:
-        (await environments.each(range(1, CALLS + 1), concurrency=concurrency).retrieve()).raise_for_failures()
-
-
-def timed(work: Callable[[str, int], Any], url: str, concurrency: int) -> Callable[[], float]:
-    def run() -> float:
-        began = process_time()
-        asyncio.run(work(url, concurrency))
-        return process_time() - began
-
-    return run
-
-
-def main() -> None:
-    body = six_kilobytes()
-    versions("aiohttp", "orjson", "httpx", "pydantic", "sniffio")
-    sys.stdout.write(f"{CALLS} calls of {len(body)} bytes\n")
-    with server(body) as url:
-        for concurrency in (16, 64):
-            rivals = {
-                "aiohttp + orjson, a dict": raw,
-                "aioposthog_env, async for": ours_streamed,
-                "aioposthog_env, awaited": ours_awaited,
-            }
-            if concurrency == 16:
-                rivals["httpx + pydantic"] = httpx_pydantic
-            seconds = interleaved({name: timed(work, url, concurrency) for name, work in rivals.items()})
-            table(f"CPU per call, concurrency {concurrency}", seconds, per=CALLS, unit="µs", floor="aiohttp + orjson, a dict")
-
-
-if __name__ == "__main__":
-    main()
+def rows(quick: bool) -> list[Row]:
+    ports = dict(enumerate(itertools.product(SIZES, LATENCIES)))
+    with serving([Answers(payload(size), latency) for size, latency in ports.values()]) as server:
+        urls = dict(zip(ports.values(), server.urls, strict=True))
+        if quick:
+            cell = Cell(6, 0.0, 16)
+            return [*measure(cell, urls[6, 0.0], 40, 2), _server_row(server, urls[6, 0.0], 40)]
+        cube = [Cell(*place, concurrency) for place in urls for concurrency in CONCURRENCIES]
+        found: list[Row] = []
+        for cell in sorted(cube, key=lambda cell: not cell.is_headline):
+            found += measure(cell, urls[cell.size, cell.latency], cell.calls(), 7 if cell.is_headline else 5)
+        return [*found, _server_row(server, urls[6, 0.0], 2_000)]
