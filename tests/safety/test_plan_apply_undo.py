@@ -1,6 +1,7 @@
 """Plan, apply and undo, through the public names, on the sandbox."""
 
 import random
+import stat
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
@@ -185,13 +186,102 @@ async def test_a_saved_plan_does_the_same_and_holds_no_secret(tmp_path: Path) ->
         assert sandbox.environment(1).settings["slack_incoming_webhook"] == hook
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "host": 3}', "\xff", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', '{"format": "x"}', '{"format": 2, "host": 3}', "\xff", "[" * 100_000]
+)
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text, encoding="latin-1")
     with pytest.raises(ConfigurationError, match="holds no plan"):
         Plan.load(tmp_path / "plan.json")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Plan.load(tmp_path / "none.json")
+
+
+HOOK = "https://hooks.slack.com/services/T000/B000/"
+
+
+async def test_another_secret_is_another_plan(tmp_path: Path) -> None:
+    path, journal = tmp_path / "plan.json", tmp_path / "run.db"
+    async with Sandbox(2, era="2025-11") as sandbox, connect(sandbox) as environments:
+        one, two = (TeamSettings(slack_incoming_webhook=f"{HOOK}{name}") for name in ("one", "two"))
+        plan, other = await environments.plan(one, [1, 2]), await environments.plan(two, [1, 2])
+        assert plan.digest() != other.digest()
+        await environments.apply(plan, journal=journal)
+        with pytest.raises(JournalError, match="another plan"):
+            await environments.apply(other, journal=journal)
+        plan.save(path)
+        with pytest.raises(ConfigurationError, match="slack_incoming_webhook that is given for environment 1 is not the one"):
+            Plan.load(path, secrets=two)
+        assert Plan.load(path, secrets=one) == plan
+
+
+async def test_secrets_of_each_environment(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    async with Sandbox(2, era="2025-11") as sandbox, connect(sandbox) as environments:
+        wanted = {id: TeamSettings(slack_incoming_webhook=f"{HOOK}{id}", timezone="Europe/Berlin") for id in (1, 2)}
+        plan = await environments.plan(wanted)
+        plan.save(path)
+        with pytest.raises(ConfigurationError, match="for environment 2 is not the one that was planned"):
+            Plan.load(path, secrets=wanted[1])
+        with pytest.raises(ConfigurationError, match="does not hold slack_incoming_webhook"):
+            environments.apply(Plan.load(path, secrets={1: wanted[1]}))
+        loaded = Plan.load(path, secrets=wanted)
+        assert loaded == plan
+        (await environments.apply(loaded)).raise_for_failures()
+        assert [sandbox.environment(id).settings["slack_incoming_webhook"] for id in (1, 2)] == [f"{HOOK}1", f"{HOOK}2"]
+
+
+async def test_a_plan_that_was_edited_or_is_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    async with Sandbox(1) as sandbox, connect(sandbox) as environments:
+        (await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])).save(path)
+    text = path.read_text()
+    path.write_text(text.replace("Europe/Berlin", "Europe/Paris"))
+    with pytest.raises(ConfigurationError, match=r"timezone of environment 1 is not desired .* Do not edit"):
+        Plan.load(path)
+    path.write_text(text.replace('"format": 2', '"format": 1'))
+    with pytest.raises(ConfigurationError, match=r"another version of this library \(format 1.*Make a new plan"):
+        Plan.load(path)
+
+
+async def test_saving_is_all_or_nothing_and_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "plan.json"
+    async with Sandbox(1) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+    path.write_text("the plan before")
+    path.chmod(0o644)
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(ConfigurationError, match=r"plan\.json cannot be written: No space left on device"):
+            plan.save(path)
+    assert path.read_text() == "the plan before"
+    plan.save(path)
+    assert Plan.load(path) == plan
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    path.write_text("older")
+    plan.save(link)
+    assert Plan.load(path) == plan
+    assert link.is_symlink()
+    assert {one.name for one in tmp_path.iterdir()} == {"plan.json", "link.json"}
+    for nowhere in (tmp_path, tmp_path / "none" / "plan.json", "/dev/null"):
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            plan.save(nowhere)
+
+
+async def test_nothing_that_a_server_says_reaches_the_terminal_raw() -> None:
+    async with Sandbox(1) as sandbox, connect(sandbox, routes="project") as environments:
+        sandbox.environment(1).settings["survey_config"] = {"\x1b[2Jkey": 1}
+        sandbox.environment(1).settings["name"] = "\x1b[2J"
+        answer = {"type": "invalid_request", "code": "not_found", "detail": "\x1b[2Jno", "attr": None}
+        sandbox.answer_next("retrieve", 404, answer, times=1)
+        for wanted in (TeamSettings(survey_config={"a": 1}), TeamSettings(survey_config={})):
+            assert "\x1b" not in str(await environments.plan(wanted, [1, 2]))
 
 
 async def test_a_plan_of_another_host_is_refused() -> None:
