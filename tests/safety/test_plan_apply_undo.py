@@ -15,6 +15,7 @@ import pytest
 from aioposthog_env import (
     ConfigurationError,
     EnvironmentRef,
+    Journal,
     JournalError,
     Plan,
     Sandbox,
@@ -503,13 +504,124 @@ async def test_undo_says_what_it_cannot_give_back(tmp_path: Path) -> None:
         assert sandbox.environment(2).settings["slack_incoming_webhook"] is None
 
 
-async def test_an_undo_that_leaves_a_key_behind_has_failed(tmp_path: Path) -> None:
+async def test_an_undo_that_leaves_a_key_behind_has_failed_and_says_so_each_time(tmp_path: Path) -> None:
     async with Sandbox(1) as sandbox, connect(sandbox) as environments:
         sandbox.environment(1).settings["survey_config"] = {"a": 1}
-        await environments.each([1], journal=tmp_path / "run.db").update(TeamSettings(survey_config={"b": 2}))
-        (failed,) = (await environments.undo(tmp_path / "run.db")).failed
-        assert isinstance(failed.error, SettingsNotAppliedError)
-        assert failed.error.fields == ("survey_config",)
+        settings = TeamSettings(survey_config={"a": 9, "b": 2}, timezone="Europe/Berlin")
+        await environments.each([1], journal=tmp_path / "run.db").update(settings)
+        for _ in range(2):
+            (failed,) = (await environments.undo(tmp_path / "run.db")).failed
+            assert isinstance(failed.error, SettingsNotAppliedError)
+            assert failed.error.fields == ("survey_config",)
+            assert "keys that PostHog keeps (survey_config: b)" in str(failed.error)
+            now = sandbox.environment(1).settings
+            assert (now["survey_config"], now["timezone"]) == ({"a": 1, "b": 2}, "UTC")
+            assert sandbox.effects["setting survey_config", 1] == 2
+        # Somebody takes it out; then nothing is left to do.
+        sandbox.environment(1).settings["survey_config"] = {"a": 1}
+        assert len((await environments.undo(tmp_path / "run.db")).unchanged) == 1
+
+
+async def test_what_was_refused_is_not_undone(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    refused = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+    async with Sandbox(3) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1, 2])
+        sandbox.answer_next("update", 403, refused, times=2)
+        assert len((await environments.apply(plan, journal=journal)).failed) == 2
+        # Somebody sets it by hand.
+        await environments.each([1, 2]).update(TeamSettings(timezone="Europe/Berlin"))
+        assert not len(await environments.undo(journal))
+        # The same after it was found done.
+        assert len((await environments.apply(plan, journal=journal, max_age=0)).unchanged) == 2
+        assert not len(await environments.undo(journal))
+        assert [sandbox.environment(id).settings["timezone"] for id in (1, 2)] == ["Europe/Berlin"] * 2
+
+
+async def test_what_was_refused_after_a_lost_answer_is_undone(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    refused = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+    tokyo = TeamSettings(timezone="Asia/Tokyo")
+    async with Sandbox(3) as sandbox, connect(sandbox, routes="project") as environments:
+        await environments.retrieve(1)
+
+        def refuse(event: object) -> None:
+            if type(event).__name__ == "AttemptFinished" and getattr(event, "endpoint", "") == "update":
+                sandbox.answer_next("update", 403, refused)
+
+        # Lost and then refused, within one call; and in two sessions of the run.
+        sandbox.fault("drop_after_effect", "update")
+        assert (await environments.with_options(hooks=[refuse]).each([1], journal=journal).update(tokyo)).failed
+        sandbox.clear_faults()
+        sandbox.fault("drop_after_effect", "update", times=None)
+        assert (await environments.each([2], journal=journal).update(tokyo)).failed
+        sandbox.clear_faults()
+        sandbox.environment(2).settings["anonymize_ips"] = True
+        sandbox.answer_next("update", 403, refused)
+        assert sandbox.environment(2).settings["timezone"] == "Asia/Tokyo"
+        sandbox.environment(2).settings["timezone"] = "UTC"
+        assert (await environments.each([2], journal=journal).update(tokyo)).failed
+        sandbox.environment(2).settings["timezone"] = "Asia/Tokyo"  # the first one comes late
+        (await environments.undo(journal)).raise_for_failures()
+        assert [sandbox.environment(id).settings["timezone"] for id in (1, 2)] == ["UTC"] * 2
+
+
+async def test_what_the_server_did_before_verifying_failed_is_undone(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    refused = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+    async with Sandbox(1) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+        sandbox.answer_next("retrieve", 403, refused)
+        assert (await environments.apply(plan, journal=journal, verify=True)).failed
+        (await environments.undo(journal)).raise_for_failures()
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
+
+
+async def test_apply_and_undo_again_and_again(tmp_path: Path) -> None:
+    journal, berlin = tmp_path / "run.db", TeamSettings(timezone="Europe/Berlin")
+    async with Sandbox(2) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(berlin, [1, 2])
+
+        def zones() -> list[Any]:
+            return [sandbox.environment(id).settings["timezone"] for id in (1, 2)]
+
+        for _ in range(2):
+            assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
+            assert zones() == ["Europe/Berlin"] * 2
+            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert len((await environments.undo(journal)).succeeded) == 2
+            assert zones() == ["UTC"] * 2
+            assert len((await environments.undo(journal)).unchanged) == 2
+            counts = {run.name: run.counts for run in await Journal(journal).runs()}
+            assert (counts["main"]["undone"], counts["undo main"]["succeeded"]) == (2, 2)
+        for _ in range(2):
+            assert len((await environments.undo(journal, run="undo main")).succeeded) == 2
+            assert zones() == ["Europe/Berlin"] * 2
+            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert len((await environments.undo(journal)).succeeded) == 2
+            assert zones() == ["UTC"] * 2
+        # The undo of the undo of an undo, whose run is an undo again.
+        await environments.undo(journal, run="undo main")
+        assert len((await environments.undo(journal, run="undo undo main")).succeeded) == 2
+        assert zones() == ["UTC"] * 2
+        assert len((await environments.undo(journal)).unchanged) == 2
+        assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
+        assert zones() == ["Europe/Berlin"] * 2
+
+
+async def test_an_undo_in_doubt_lets_the_run_go_on_and_be_undone_again(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    async with Sandbox(2) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+        await environments.apply(plan, journal=journal)
+        sandbox.fault("drop_after_effect", "update", times=None)
+        assert (await environments.undo(journal)).failed
+        sandbox.clear_faults()
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
+        assert len((await environments.apply(plan, journal=journal)).succeeded) == 1
+        assert sandbox.environment(1).settings["timezone"] == "Europe/Berlin"
+        assert len((await environments.undo(journal)).succeeded) == 1
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
 
 
 async def test_an_undo_can_be_undone(tmp_path: Path) -> None:
@@ -524,7 +636,7 @@ async def test_an_undo_can_be_undone(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_undone_is_refused(tmp_path: Path) -> None:
     async with Sandbox(1) as sandbox, logged_in(sandbox) as environments:
-        with pytest.raises(JournalError, match="holds no run 'main'; it holds none"):
+        with pytest.raises(JournalError, match="There is no journal"):
             await environments.undo(tmp_path / "run.db")
         await environments.each([1], journal=tmp_path / "run.db").rotate_secret_token()
         with pytest.raises(JournalError, match="called rotate_secret_token, which cannot be undone"):
