@@ -539,7 +539,7 @@ class AsyncEnvironments:
 
         It is recorded in the same file, as the run ``undo`` and the name, and so can be resumed. Sensitive settings are kept
         as digests only and cannot be given back; the outcome names them in ``not_applied``, or is ``not kept``. One read per
-        environment, and one write where there is something to give back.
+        environment, and one write where there is something to give back. What is undone, the run does again when it is resumed.
 
         Args:
             journal: The file.
@@ -551,7 +551,7 @@ class AsyncEnvironments:
             keep: What the report holds; see ``each``.
 
         Raises:
-            JournalError: When it is run: there is no such run, it changed no settings, or it was at another host.
+            JournalError: When it is run: there is no such file or run, it changed no settings, or it was at another host.
         """
         each = self.each(
             (), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling, keep=keep

@@ -72,9 +72,11 @@ class PostHogEnvError(Exception):
         attempts: How many requests were sent for the call.
         waited: Seconds the call spent waiting, for the rate limit and between attempts.
         action_done: The call itself has taken effect, and the error came after it: do not repeat the call.
+        no_effect: A write was sent, and the server certainly did not do it: each time it was refused, or never arrived.
     """
 
     action_done: bool = False
+    no_effect: bool = False
 
     def __init__(self, message: str, *, endpoint: str | None = None, environment_id: int | None = None) -> None:
         super().__init__(message)
@@ -298,10 +300,13 @@ class SettingsNotAppliedError(PostHogEnvError):
         environment: The environment as the server returned it. For an action, the action itself has happened.
     """
 
-    def __init__(self, *, fields: Sequence[str], environment: Any, action_done: bool = False) -> None:
+    def __init__(
+        self, *, fields: Sequence[str], environment: Any, action_done: bool = False, message: str | None = None
+    ) -> None:
         done = "The action itself has happened; do not repeat it. " if action_done else ""
         super().__init__(
-            f"{done}The server answered with success but did not take: {', '.join(fields)}. "
+            message
+            or f"{done}The server answered with success but did not take: {', '.join(fields)}. "
             "It ignores settings that its version does not know or that the plan does not include."
         )
         self.fields = tuple(fields)

@@ -85,6 +85,12 @@ class Exchange:
         self._looked = False
         self._resent = False
         self._written = False
+        self._answered = False
+
+    @property
+    def no_effect(self) -> bool:
+        """Whether the write was tried and certainly not done: each time it was refused, or never left."""
+        return self._written and not self._answered and not self.sender.attempts.uncertain
 
     async def run(self) -> Reply:
         """Send until a decision ends it.
@@ -113,6 +119,7 @@ class Exchange:
             if isinstance(delivery, Answered) and call.endpoint.repeat is Repeat.NEVER:
                 delivery = _lost_if_unreadable(call.endpoint, delivery)
             if isinstance(delivery, Answered):
+                self._answered = True
                 self._host.budget.give_back()
                 if call.endpoint is RETRIEVE and routes.era is Era.UNKNOWN:
                     self._learn_era(delivery.reply, style)
@@ -329,6 +336,7 @@ class Exchange:
             The style to use; and the answer, where the probe was the very call.
         """
         endpoint, place, routes = self._call.endpoint, self._place, self._host.routes
+        uncertain = self._written and self.sender.attempts.uncertain
         async with self._host.finding:
             if (style := routes.style_for(endpoint, place)) is not None:
                 return style, None  # another task has found it meanwhile
@@ -342,7 +350,7 @@ class Exchange:
                 self.sender.attempts.count(delivery)
                 # A 5xx was no refusal of a style, since no other style answered: it is a server in trouble.
                 await self._go_round(delivery, Repeat.SAFE, None)
-            self.sender.attempts = Attempts()
+            self.sender.attempts = Attempts(uncertain=uncertain)
             if isinstance(delivery, Refused) and delivery.reply.status == 401:
                 raise self._error(delivery)
             if isinstance(delivery, Answered) and endpoint.target is Target.ENVIRONMENT:

@@ -209,6 +209,7 @@ class PostHogSession:
         except PostHogEnvError as error:
             error.about(call.endpoint.name, place.environment_id)
             error.attempts, error.waited = exchange.sender.sent, exchange.sender.waited
+            error.no_effect = exchange.no_effect
             raise
         sender = exchange.sender
         return Result(value, sender.sent, sender.waited, exchange.already_done, date=reply.headers.get("Date"))

@@ -23,7 +23,7 @@ from aioposthog_env.bulk.run import BulkRun, Skip
 from aioposthog_env.errors import ConfigurationError, JournalError, SettingsNotAppliedError, StateChangedError
 from aioposthog_env.models.applied import not_applied
 from aioposthog_env.models.converter import structure, unstructure
-from aioposthog_env.models.differences import digest, digests
+from aioposthog_env.models.differences import digest, digests, kept_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.models.validation import check, problems_of
@@ -175,13 +175,14 @@ def undo_run(
     record = attrs.evolve(recording, run=f"undo {undone}").of(session, UPDATE.name, body_digest(undone.encode()), undoes=undone)
 
     async def refs() -> AsyncIterator[EnvironmentRef]:
-        for item in record.undone.values():
-            if item.before:
-                yield EnvironmentRef(item.environment, item.project)
+        for environment, project in record.undone:
+            yield EnvironmentRef(environment, project)
 
     async def work(ref: EnvironmentRef) -> Result[Environment]:
         seen = await session.call(calls.retrieve(), place_of(ref))
-        back = _previous(record.undone[ref.id], seen.value)
+        back = _previous(await record.change(ref), record.earlier(ref), seen.value)
+        if back.left and not back.values:
+            raise _left_behind(back.left, seen, session.era.name).about(UPDATE.name, ref.id)
         if not back.values:
             if back.not_kept:
                 words = f"The journal does not hold the previous value of {', '.join(back.not_kept)}: set it by hand."
@@ -195,11 +196,9 @@ def undo_run(
         before = record.before_write(ref, call, kept({name: shown[name] for name in back.values}))
         result = await followed(seen, session.call(call, place_of(ref), before))
         now = digests(result.value.settings, list(back.values))
-        if fields := sorted(name for name, value in back.values.items() if now.get(name) != digest(name, value)):
-            # PATCH merges some objects, so a key that the run has added stays.
-            error = SettingsNotAppliedError(fields=fields, environment=result.value)
-            error.attempts, error.waited = result.attempts, result.waited
-            raise error.about(UPDATE.name, ref.id)
+        left = {name: value for name, value in back.values.items() if now.get(name) != digest(name, value)} | back.left
+        if left:
+            raise _left_behind(left, result, session.era.name).about(UPDATE.name, ref.id)
         return attrs.evolve(
             result, not_applied=tuple(sorted(back.not_kept + back.changed)), reason="not kept" if back.not_kept else None
         )
@@ -215,16 +214,45 @@ class _Back:
         values: The previous values of settings that are as the run left them.
         not_kept: Settings whose previous value the journal does not hold, or that no PATCH can give back.
         changed: Settings that somebody has changed since.
+        left: The previous values of settings that are as an earlier undo had to leave them.
     """
 
     values: dict[str, JSONValue] = attrs.field(factory=dict[str, JSONValue])
     not_kept: list[str] = attrs.field(factory=list[str])
     changed: list[str] = attrs.field(factory=list[str])
+    left: dict[str, JSONValue] = attrs.field(factory=dict[str, JSONValue])
 
 
-def _previous(item: Item, environment: Environment) -> _Back:
+def _left_behind(previous: Mapping[str, JSONValue], result: Result[Environment], era: str) -> SettingsNotAppliedError:
+    """The error for settings that are not what they were, although the server has taken the previous values."""
+    shown = unstructure(result.value.settings)
+    fields = sorted(previous)
+    stays = {name: kept_keys(name, previous[name] or {}, shown.get(name), era) for name in fields}
+    message = None
+    if all(stays.values()):
+        keys = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in stays.items())
+        message = (
+            f"The previous values are back, but for keys that PostHog keeps ({keys}): a key that was added to a merged object "
+            "cannot be taken out by leaving it out. Take it out by hand, or let it be."
+        )
+    error = SettingsNotAppliedError(fields=fields, environment=result.value, message=message)
+    error.attempts, error.waited = result.attempts, result.waited
+    return error
+
+
+def _previous(item: Item | None, earlier: Item | None, environment: Environment) -> _Back:
+    """What is to be given back.
+
+    Args:
+        item: What the run did.
+        earlier: What an earlier undo did.
+        environment: As it is.
+    """
     back, shown = _Back(), unstructure(environment.settings)
+    if item is None:
+        return back
     before, asked, after = item.before or {}, item.asked or {}, item.after or {}
+    left = (earlier and earlier.after) or {}
     back.not_kept += sorted(asked.keys() - before.keys())
     for name, was in before.items():
         now = kept({name: shown.get(name)})[name]
@@ -232,7 +260,9 @@ def _previous(item: Item, environment: Environment) -> _Back:
             continue
         # Where the answer was lost, what was asked for tells whether the value is the run's.
         ours = digest(name, shown.get(name)) == after[name] if name in after else holds(name, asked[name], now)
-        if not ours:
+        if not ours and "value" in was and name in left and digest(name, shown.get(name)) == left[name]:
+            back.left[name] = was["value"]
+        elif not ours:
             back.changed.append(name)
         elif "value" not in was or problems_of(structure({name: was["value"]}, TeamSettings)):
             back.not_kept.append(name)

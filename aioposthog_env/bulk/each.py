@@ -82,6 +82,8 @@ class Each:
         if isinstance(settings, TeamSettings):
             return self._call(calls.update(settings, expected=expected))
         given, record = settings, self._record(UPDATE, "of each environment")
+        if record is not None:
+            record.body_of = lambda ref: body_digest(calls.update(given(ref)).body)
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
             return await self._send(calls.update(given(ref), expected=expected), ref, record)

@@ -13,16 +13,21 @@ The file is in WAL mode with ``synchronous=FULL``: a commit that has returned su
 any byte loses no commit that had returned. One process holds the file at a time; the operating system frees it when the process
 dies. Many workers write through one door: whoever gets there first commits for all who wait, one ``fsync`` for the lot.
 
+Where a run is undone, its item becomes *undone* with the outcome of the undo, in one commit; so the run does it again when it
+is resumed. Where it is done again, the undo's item becomes *undone*, so that it can be undone again. Such an item holds no
+values: what can be undone is what has been written and not been undone.
+
 No secret is in it: tokens as digests, the credential as a digest, sensitive settings as digests.
 """
 
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +37,22 @@ import anyio
 import attrs
 import msgspec
 
-from aioposthog_env.bulk.journal_file import STATES, explained, open_file
+from aioposthog_env.bulk.journal_file import STATES, Connection, damaged, explained, open_file
+from aioposthog_env.bulk.journal_statements import (
+    CONCLUDE,
+    CONCLUDE_REDO,
+    CONCLUDE_UNDO,
+    DIGESTS,
+    DONE,
+    DONE_STATES,
+    INTEND,
+    INTEND_AGAIN,
+    ITEM,
+    JSON_COLUMNS,
+    NOTHING_DONE,
+    WRITTEN,
+    encoded,
+)
 from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import JournalError
 from aioposthog_env.models.fields import JSONValue
@@ -40,20 +60,6 @@ from aioposthog_env.recovery import Marks
 
 Kept: TypeAlias = dict[str, dict[str, JSONValue]]
 """Setting to ``{"value": …}``, or to ``{"digest": …}`` where the value is not kept."""
-
-_INTEND: Final = """
-    INSERT INTO items (run, environment, project, state, intended, body, marks, asked, before)
-    VALUES (:run, :environment, :project, 'intended', :intended, :body, :marks, :asked, :before)
-    ON CONFLICT (run, environment) DO UPDATE SET
-        state = 'intended', intended = :intended, finished = NULL, body = :body, marks = :marks, asked = :asked,
-        before = :before, after = NULL, error = NULL
-"""
-_CONCLUDE: Final = """
-    INSERT INTO items (run, environment, project, state, finished, after, error, attempts)
-    VALUES (:run, :environment, :project, :state, :finished, :after, :error, :attempts)
-    ON CONFLICT (run, environment) DO UPDATE SET
-        state = :state, finished = :finished, after = coalesce(:after, after), error = :error, attempts = attempts + :attempts
-"""
 
 
 @attrs.frozen(kw_only=True)
@@ -158,8 +164,10 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._db: sqlite3.Connection | None = None
+        self._db: Connection | None = None
         self._users = 0
+        self._running: set[str] = set()
+        self._undone_by: dict[int, Sequence[int]] = {}
         self._turn = anyio.Lock()
         self._thread = threading.Lock()
         self._batch = _Batch()
@@ -168,13 +176,32 @@ class Journal:
         return f"Journal({str(self.path)!r})"
 
     async def __aenter__(self) -> Self:
+        await self._enter(create=True)
+        return self
+
+    async def enter_existing(self) -> None:
+        """Open it like ``async with``, but make no file.
+
+        Raises:
+            JournalError: There is none.
+        """
+        await self._enter(create=False)
+
+    @contextlib.asynccontextmanager
+    async def _existing(self) -> AsyncGenerator[None, None]:
+        await self.enter_existing()
+        try:
+            yield
+        finally:
+            await self.__aexit__(None, None, None)
+
+    async def _enter(self, *, create: bool) -> None:
         self._users += 1
         try:
-            await in_thread(self._open)
+            await in_thread(self._open, create)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -182,10 +209,10 @@ class Journal:
         self._users -= 1
         await in_thread(self._close)
 
-    def _open(self) -> None:
+    def _open(self, create: bool) -> None:
         with self._thread:
             if self._db is None:
-                self._db = open_file(self.path)
+                self._db = open_file(self.path, create=create)
 
     def _close(self) -> None:
         with self._thread:
@@ -197,24 +224,25 @@ class Journal:
         """The runs of the file, oldest first.
 
         Raises:
-            JournalError: The file is damaged, or in use by another process.
+            JournalError: There is no such file, it is damaged, or in use by another process.
         """
-        async with self:
+        async with self._existing():
             rows = await self._read("SELECT id, name, host, endpoint, started FROM runs ORDER BY id")
             counted = await self._read("SELECT run, state, count(*) FROM items GROUP BY run, state")
         counts: dict[int, Counter[str]] = {}
         for run, state, count in counted:
             counts.setdefault(run, Counter())[state] = count
-        return [
-            RunSummary(
-                name=name,
-                host=host,
-                endpoint=endpoint,
-                started=datetime.fromtimestamp(started, UTC),
-                counts={state: counts.get(id, Counter[str]())[state] for state in STATES},
-            )
-            for id, name, host, endpoint, started in rows
-        ]
+        with self._believing():
+            return [
+                RunSummary(
+                    name=name,
+                    host=host,
+                    endpoint=endpoint,
+                    started=datetime.fromtimestamp(started, UTC),
+                    counts={state: counts.get(id, Counter[str]())[state] for state in STATES},
+                )
+                for id, name, host, endpoint, started in msgspec.convert(rows, list[tuple[int, str, str, str, float]])
+            ]
 
     async def items(self, run: str = "main") -> list[Item]:
         """What the file holds of each environment of a run, by id.
@@ -222,8 +250,9 @@ class Journal:
         Raises:
             JournalError: There is no such run, or the file cannot be used.
         """
-        async with self:
-            return await self._items((await self.find(run))[0])
+        async with self._existing():
+            number, _ = await self.find(run)
+            return await self._items("run = ? ORDER BY environment", number)
 
     async def find(self, run: str) -> tuple[int, Identity]:
         """The number and the identity of a run. The journal must be open.
@@ -239,26 +268,43 @@ class Journal:
         number, host, credential, endpoint, body = found[0]
         return number, Identity(host=host, credential=credential, endpoint=endpoint, body=body)
 
-    async def begin(self, name: str, identity: Identity, *, adopt: bool) -> tuple[int, list[Item]]:
-        """Begin a run, or resume it. The journal must be open.
+    def hold(self, name: str) -> None:
+        """Keep a run for oneself, until it is released.
+
+        Raises:
+            JournalError: It is going on.
+        """
+        if name in self._running:
+            raise JournalError(
+                f"The run {name!r} in {self.path} is going on in this process, so it cannot be begun once more, nor be undone. "
+                "Nothing was sent. Wait until it is over, or name another run."
+            )
+        self._running.add(name)
+
+    def release(self, name: str) -> None:
+        """Let a run be begun again."""
+        self._running.discard(name)
+
+    async def begin(self, name: str, identity: Identity, *, adopt: bool, undoes: int | None = None) -> int:
+        """Begin a run, or resume it. The journal must be open, and the run be held.
 
         Args:
             name: The run's name within the file.
             identity: What it does.
             adopt: Go on although the run was begun with another credential.
+            undoes: The number of the run that it undoes.
 
         Returns:
-            The number of the run, and what is known of its environments.
+            The number of the run.
 
         Raises:
             JournalError: The run of that name is another one.
         """
-        known = await self._read("SELECT id FROM runs WHERE name = ?", name)
-        if not known:
-            row = attrs.asdict(identity) | {"name": name, "started": time.time()}
+        if not await self._read("SELECT id FROM runs WHERE name = ?", name):
+            row = attrs.asdict(identity) | {"name": name, "started": time.time(), "undoes": undoes}
             await self._write(
-                "INSERT INTO runs (name, host, credential, endpoint, body, started)"
-                " VALUES (:name, :host, :credential, :endpoint, :body, :started) ON CONFLICT (name) DO NOTHING",
+                "INSERT INTO runs (name, host, credential, endpoint, body, started, undoes)"
+                " VALUES (:name, :host, :credential, :endpoint, :body, :started, :undoes)",
                 row,
             )
         number, found = await self.find(name)
@@ -270,7 +316,29 @@ class Journal:
         if found != identity:
             row = {"id": number, "credential": identity.credential}
             await self._write("UPDATE runs SET credential = :credential WHERE id = :id", row)
-        return number, await self._items(number)
+        links = dict(await self._read("SELECT id, undoes FROM runs WHERE undoes IS NOT NULL"))
+        chain = [number]
+        while (earlier := links.get(chain[-1])) is not None and earlier not in chain:
+            chain.append(earlier)
+        self._undone_by[number] = chain[1:]
+        return number
+
+    async def done(self, run: int) -> dict[int, str | None]:
+        """The environments of a run in which nothing is left to do, with the digests of what was sent. Mostly one digest."""
+        rows = await self._read(DONE, run)
+        return {environment: body if body is None else sys.intern(body) for environment, body in rows}
+
+    async def not_done(self, run: int) -> list[Item]:
+        """What the file holds of the other environments of a run."""
+        return await self._items(f"run = ?1 AND environment NOT IN (SELECT environment FROM ({DONE}))", run)  # noqa: S608
+
+    async def item(self, run: int, environment: int) -> Item | None:
+        """What the file holds of one environment."""
+        return next(iter(await self._items("run = ? AND environment = ?", run, environment)), None)
+
+    async def written(self, run: int, undoing: int) -> list[tuple[int, int | None]]:
+        """The environments, with their projects, that a run may have changed, and those in which another has undone it."""
+        return [(environment, project) for environment, project in await self._read(WRITTEN, run, undoing)]
 
     async def intend(self, run: int, values: Mapping[str, Any]) -> None:
         """Write down what is about to be sent. It is on the disk when this returns.
@@ -278,15 +346,32 @@ class Journal:
         Raises:
             JournalError: It cannot be written; then nothing may be sent.
         """
-        await self._write(_INTEND, {"run": run, "intended": time.time(), **_encoded(values)})
+        now = time.time()
+        item = {"run": run, "intended": now, **encoded(values)}
+        again = {"run": run, "environment": values["environment"], "now": now}
+        await self._commit_rows([(INTEND, item), (INTEND_AGAIN, again)])
 
-    async def conclude(self, run: int, values: Mapping[str, Any]) -> None:
+    async def conclude(self, run: int, values: Mapping[str, Any], *, nothing_done: bool = False) -> None:
         """Write down what became of it.
+
+        Args:
+            run: The number of the run.
+            values: The outcome.
+            nothing_done: Nothing of what was intended has happened, so there is nothing to undo.
 
         Raises:
             JournalError: It cannot be written; then it stays in doubt.
         """
-        await self._write(_CONCLUDE, {"run": run, "finished": time.time(), **_encoded(values)})
+        now = time.time()
+        place = {"run": run, "environment": values["environment"], "now": now}
+        rows: list[_Row] = [(CONCLUDE, {"run": run, "finished": now, **encoded(values)})]
+        if nothing_done:
+            rows.append((NOTHING_DONE, place))
+        if values["state"] in DONE_STATES:
+            # What this run has undone is undone; what that one had undone is done again; and so on.
+            for depth, undone in enumerate(self._undone_by.get(run, ())):
+                rows.append((CONCLUDE_REDO if depth % 2 else CONCLUDE_UNDO, {**place, "undone": undone}))
+        await self._commit_rows(rows)
 
     async def rotations(self) -> dict[int, tuple[float, str]]:
         """By environment, when the file's runs last rotated its secret, and the digest of the secret since.
@@ -298,11 +383,22 @@ class Journal:
             " WHERE endpoint = 'rotate_secret_token' AND state IN ('succeeded', 'unchanged') AND after IS NOT NULL"
             " ORDER BY finished"
         )
-        return {environment: (finished, msgspec.json.decode(after)["secret"]) for environment, finished, after in rows}
+        with self._believing():
+            decoded = [(environment, finished, DIGESTS.decode(after)) for environment, finished, after in rows]
+        return {environment: (finished, after.get("secret") or "") for environment, finished, after in decoded}
 
-    async def _items(self, run: int) -> list[Item]:
-        rows = await self._read(f"SELECT {_COLUMNS} FROM items WHERE run = ? ORDER BY environment", run)  # noqa: S608
-        return [_item(row) for row in rows]
+    async def _items(self, where: str, *values: int) -> list[Item]:
+        rows = await self._read(f"SELECT {ITEM} FROM items WHERE {where}", *values)  # noqa: S608
+        with self._believing():
+            return [_item(row) for row in rows]
+
+    @contextlib.contextmanager
+    def _believing(self) -> Generator[None, None, None]:
+        """What a journal holds was written by this library; anything else in it is damage."""
+        try:
+            yield
+        except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
+            raise damaged(self.path) from None
 
     async def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return await in_thread(self._fetch, query, values)
@@ -312,8 +408,11 @@ class Journal:
             return self._open_db().execute(query, values).fetchall()
 
     async def _write(self, statement: str, values: dict[str, Any]) -> None:
+        await self._commit_rows([(statement, values)])
+
+    async def _commit_rows(self, rows: Sequence[_Row]) -> None:
         batch = self._batch
-        batch.rows.append((statement, values))
+        batch.rows.extend(rows)
         async with self._turn:
             if batch.committed:
                 return
@@ -330,7 +429,7 @@ class Journal:
                     db.execute(statement, values)
                 db.execute("COMMIT")
                 batch.committed = True
-            except sqlite3.Error:
+            except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
                 raise
@@ -341,23 +440,18 @@ class Journal:
         return self._db
 
 
-_COLUMNS: Final = ", ".join(field.name for field in attrs.fields(Item))
-_JSON_COLUMNS: Final = frozenset({"marks", "asked", "before", "after"})
+_Time: TypeAlias = float | None
+_Text: TypeAlias = str | None
+_ROW: Final = tuple[int, int | None, str, _Time, _Time, _Text, _Text, _Text, _Text, _Text, _Text, int]
+"""The types of an item's columns."""
 
 
 def _item(row: Sequence[Any]) -> Item:
-    named = dict(zip(attrs.fields_dict(Item), row, strict=True))
-    for name in _JSON_COLUMNS:
+    named: dict[str, Any] = dict(zip(attrs.fields_dict(Item), msgspec.convert(row, _ROW), strict=True))
+    for name, decoder in JSON_COLUMNS.items():
         if named[name] is not None:
-            named[name] = msgspec.json.decode(cast("str", named[name]))
+            named[name] = decoder.decode(cast("str", named[name]))
     return Item(**named)
-
-
-def _encoded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: msgspec.json.encode(value).decode() if name in _JSON_COLUMNS and value is not None else value
-        for name, value in values.items()
-    }
 
 
 def _other(now: Identity, then: Identity, *, adopt: bool) -> str | None:

@@ -4,7 +4,10 @@ It is made from one read of each environment, holds no secret, and can be looked
 holds of the present values is enough to see later whether somebody has changed them since.
 """
 
+import contextlib
 import os
+import stat
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -24,9 +27,11 @@ from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.models.settings import MEMBER_SAFE_FIELDS, TeamSettings
 
+Secrets: TypeAlias = TeamSettings | Mapping[int, TeamSettings]
+"""The sensitive settings that were desired: the same for all environments, or those of each by its id."""
 Kind: TypeAlias = Literal["admins only", "read-only", "keeps keys", "not shown", "may read back otherwise"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _LONGEST_SHOWN: Final = 60
 
 
@@ -39,6 +44,7 @@ class FieldChange:
         before: Its value now, as JSON; None also where it is not kept because it is sensitive, or where the server shows none.
         after: The value that is desired, as JSON; None also where it is sensitive.
         digest: A digest of the value now; None where the server shows none.
+        desired: A digest of the value that is desired.
         sensitive: Whether the values are left out.
     """
 
@@ -46,6 +52,7 @@ class FieldChange:
     before: JSONValue
     after: JSONValue
     digest: str | None
+    desired: str
     sensitive: bool = False
 
     def __str__(self) -> str:
@@ -145,19 +152,29 @@ class Plan:
         for one in self.changing:
             lines.append(f"{one.ref.id} {_printable(one.name)}")
             lines += [f"  {change}" for change in one.changes]
-            lines += [f"  ! {note.text}" for note in one.notes]
-        lines += [f"{one.ref.id} ! {note.text}" for one in self.environments if not one.changes for note in one.notes]
-        lines += [f"{ref.id} could not be read: {why}" for ref, why in self.unreadable]
+            lines += [f"  ! {_printable(note.text)}" for note in one.notes]
+        kept = [(one.ref.id, note.text) for one in self.environments if not one.changes for note in one.notes]
+        lines += [f"{id} ! {_printable(text)}" for id, text in kept]
+        lines += [f"{ref.id} could not be read: {_printable(why)}" for ref, why in self.unreadable]
         return "\n".join(lines)
 
     def digest(self) -> str:
         """Tells whether two plans would do the same to the same environments."""
-        text = [[one.ref.id, [[change.name, change.digest, change.after] for change in one.changes]] for one in self.changing]
+        text = [[one.ref.id, [[change.name, change.digest, change.desired] for change in one.changes]] for one in self.changing]
         return digest("", msgspec.json.decode(msgspec.json.encode(text)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a JSON file. No secret is in it: ``load`` needs the sensitive values again."""
-        Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(self.to_json())) + b"\n")
+        """Write it to a JSON file that only its owner can read. What was there before stays whole until the new one is.
+
+        No sensitive value is in it, so ``load`` needs these again; other settings are, as they are and as they are desired.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        try:
+            _replace(Path(os.path.realpath(path)), msgspec.json.format(msgspec.json.encode(self.to_json())) + b"\n")
+        except OSError as error:
+            raise ConfigurationError(f"The plan {path} cannot be written: {error.strerror}.") from None
 
     def to_json(self) -> dict[str, JSONValue]:
         """The plan as plain JSON, without secrets."""
@@ -173,7 +190,7 @@ class Plan:
         }
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, secrets: TeamSettings | None = None) -> "Plan":
+    def load(cls, path: str | os.PathLike[str], *, secrets: Secrets | None = None) -> "Plan":
         """Read it from a JSON file.
 
         Args:
@@ -181,21 +198,30 @@ class Plan:
             secrets: The sensitive settings that were desired, which the file does not hold.
 
         Raises:
-            ConfigurationError: The file cannot be read, holds no plan, or one of a newer version.
+            ConfigurationError: The file cannot be read, holds no plan, or one of another version; or a value, from the file or
+                among the secrets, is not the one that was planned.
         """
         try:
-            return cls.from_json(msgspec.json.decode(Path(path).read_bytes()), secrets=secrets)
+            value: Any = msgspec.json.decode(Path(path).read_bytes())
+            if isinstance(found := value["format"], int) and found != _FORMAT:
+                raise ConfigurationError(
+                    f"{path} was saved by another version of this library (format {found}, and this one reads {_FORMAT}). "
+                    "Make a new plan."
+                )
+            plan = cls.from_json(value)
         except OSError as error:
             raise ConfigurationError(f"The plan {path} cannot be read: {error.strerror}.") from None
-        except (ConfigurationError, DecodeError, msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError):
+        except (DecodeError, msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError):
             raise ConfigurationError(f"{path} holds no plan that this version can read.") from None
+        return plan if secrets is None else plan.with_secrets(secrets)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any], *, secrets: TeamSettings | None = None) -> "Plan":
-        """Read it from what ``to_json`` gave.
+    def from_json(cls, value: Mapping[str, Any]) -> "Plan":
+        """Read it from what ``to_json`` gave; without the sensitive values.
 
         Raises:
             ValueError: It is none; also other errors of wrong data.
+            ConfigurationError: A desired value is not the one that was planned.
         """
         if value["format"] != _FORMAT:
             raise ValueError("another format")
@@ -203,9 +229,20 @@ class Plan:
             host=value["host"],
             made_at=datetime.fromisoformat(value["made_at"]),
             era=Era(value["era"]),
-            environments=tuple(_environment_from_json(one, secrets) for one in value["environments"]),
+            environments=tuple(_environment_from_json(one) for one in value["environments"]),
             unreadable=tuple((_ref(one), one["reason"]) for one in value["unreadable"]),
         )
+
+    def with_secrets(self, secrets: Secrets) -> "Plan":
+        """The same plan with the sensitive values in it.
+
+        Args:
+            secrets: The sensitive settings that were desired.
+
+        Raises:
+            ConfigurationError: They are not the ones that were planned.
+        """
+        return attrs.evolve(self, environments=tuple(_with_secrets(one, secrets) for one in self.environments))
 
 
 def differences(wanted: TeamSettings, environment: Environment, era: Era, read_at: datetime) -> EnvironmentPlan:
@@ -226,6 +263,7 @@ def differences(wanted: TeamSettings, environment: Environment, era: Era, read_a
             before=None if name in SENSITIVE else shown.get(name),
             after=None if name in SENSITIVE else asked[name],
             digest=seen.get(name),
+            desired=digest(name, asked[name]),
             sensitive=name in SENSITIVE,
         )
         for name in names
@@ -275,22 +313,56 @@ def _environment_to_json(one: EnvironmentPlan) -> dict[str, JSONValue]:
     }
 
 
-def _environment_from_json(value: Mapping[str, Any], secrets: TeamSettings | None) -> EnvironmentPlan:
-    changes = tuple(FieldChange(**change) for change in value["changes"])
+def _environment_from_json(value: Mapping[str, Any]) -> EnvironmentPlan:
+    ref, changes = _ref(value), tuple(FieldChange(**change) for change in value["changes"])
     wire = {change.name: change.after for change in changes if not change.sensitive}
-    settings = structure(wire, TeamSettings)
-    if secrets is not None:
-        given = {change.name: getattr(secrets, change.name) for change in changes if change.sensitive}
-        settings = attrs.evolve(settings, **given)
+    for change in changes:
+        if not change.sensitive and digest(change.name, change.after) != change.desired:
+            raise ConfigurationError(
+                f"{change.name} of environment {ref.id} is not desired in the plan as it was when the plan was saved. Do not "
+                "edit a plan; make a new one."
+            )
     return EnvironmentPlan(
-        ref=_ref(value),
+        ref=ref,
         name=value["name"],
         updated_at=None if value["updated_at"] is None else datetime.fromisoformat(value["updated_at"]),
         read_at=datetime.fromisoformat(value["read_at"]),
         changes=changes,
         notes=tuple(Note(**note) for note in value["notes"]),
-        settings=settings,
+        settings=structure(wire, TeamSettings),
     )
+
+
+def _with_secrets(one: EnvironmentPlan, secrets: Secrets) -> EnvironmentPlan:
+    given = secrets if isinstance(secrets, TeamSettings) else secrets.get(one.ref.id, TeamSettings())
+    wire, values = unstructure(given), dict[str, Any]()
+    for change in one.changes:
+        if not change.sensitive or change.name not in wire:
+            continue
+        if digest(change.name, wire[change.name]) != change.desired:
+            raise ConfigurationError(
+                f"The {change.name} that is given for environment {one.ref.id} is not the one that was planned. Give the "
+                "planned one, by environment id where they differ; or make a new plan."
+            )
+        values[change.name] = getattr(given, change.name)
+    return attrs.evolve(one, settings=attrs.evolve(one.settings, **values))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a whole file in the place of another, whatever kills the process."""
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(0, "it is no file")
+    number, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner only
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 def _ref(value: Mapping[str, Any]) -> EnvironmentRef:

@@ -3,18 +3,18 @@
 import hashlib
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import ROTATE_SECRET_TOKEN, UPDATE
+from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECRET_TOKEN, UPDATE
 from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
 from aioposthog_env.bulk.outcome import Outcome
-from aioposthog_env.errors import JournalError, SettingsNotAppliedError
+from aioposthog_env.errors import JournalError, PostHogEnvError, SettingsNotAppliedError
 from aioposthog_env.models.applied import as_asked
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.differences import SENSITIVE, digest, digests
@@ -98,8 +98,10 @@ class RunRecord:
     """A run of a journal, open while the run goes on.
 
     Attributes:
-        rotations: By environment, when a run of the file last rotated its secret, and the digest of the secret since.
-        undone: By environment, what the run did that this one undoes.
+        rotations: By environment, when a run of the file last rotated its secret, and the digest of the secret since. Only
+            known to a run that deletes backups.
+        undone: The environments, with their projects, that the run may have changed which this one undoes.
+        body_of: The digest of what is sent to an environment, where it is not the same for all.
     """
 
     def __init__(self, journal: JournalPath, name: str, identity: Identity, *, adopt: bool, undoes: str | None = None) -> None:
@@ -109,43 +111,82 @@ class RunRecord:
         self._adopt = adopt
         self._undoes = undoes
         self._number = 0
+        self._undone_number = 0
+        self._held: list[str] = []
         self.rotations: Mapping[int, tuple[float, str]] = {}
-        self.undone: Mapping[int, Item] = {}
+        self.undone: list[tuple[int, int | None]] = []
+        self.body_of: Callable[[EnvironmentRef], str] | None = None
+        self._done: dict[int, str | None] = {}
         self._items: dict[int, Item] = {}
         self._open: set[int] = set()
+        self._first: set[int] = set()
         self._asked: dict[int, Collection[str]] = {}
 
     async def __aenter__(self) -> Self:
-        await self._journal.__aenter__()
+        # What is to be undone is there already.
+        await (self._journal.__aenter__() if self._undoes is None else self._journal.enter_existing())
         try:
-            if self._undoes is not None:
-                self.undone = {item.environment: item for item in await self._changes_of(self._undoes)}
-            self._number, items = await self._journal.begin(self._name, self._identity, adopt=self._adopt)
-            self.rotations = await self._journal.rotations()
+            await self._begin()
         except BaseException:
-            await self._journal.__aexit__(None, None, None)
+            await self.__aexit__(None, None, None)
             raise
-        self._items = {item.environment: item for item in items}
-        self._open = {item.environment for item in items if item.in_doubt}
         return self
+
+    async def _begin(self) -> None:
+        journal = self._journal
+        self._hold(self._name)
+        if self._undoes is not None:
+            self._hold(self._undoes)
+            self._undone_number = await self._changes_of(self._undoes)
+        undoes = None if self._undoes is None else self._undone_number
+        self._number = await journal.begin(self._name, self._identity, adopt=self._adopt, undoes=undoes)
+        if undoes is not None:
+            self.undone = await journal.written(undoes, self._number)
+        if self._identity.endpoint == DELETE_SECRET_TOKEN_BACKUP.name:
+            self.rotations = await journal.rotations()
+        self._done = await journal.done(self._number)
+        self._items = {item.environment: item for item in await journal.not_done(self._number)}
+        self._open = {environment for environment, item in self._items.items() if item.in_doubt}
+
+    def _hold(self, name: str) -> None:
+        self._journal.hold(name)
+        self._held.append(name)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        while self._held:
+            self._journal.release(self._held.pop())
         await self._journal.__aexit__(kind, error, traceback)
 
-    async def _changes_of(self, run: str) -> list[Item]:
-        _, found = await self._journal.find(run)
+    async def _changes_of(self, run: str) -> int:
+        number, found = await self._journal.find(run)
         if found.endpoint != UPDATE.name:
             raise JournalError(f"The run {run!r} called {found.endpoint}, which cannot be undone; changes of settings can.")
         if found.host != self._identity.host:
             raise JournalError(f"The run {run!r} changed environments of {found.host}, and this is {self._identity.host}.")
-        return await self._journal.items(run)
+        return number
+
+    async def change(self, ref: EnvironmentRef) -> Item | None:
+        """What the run did in an environment which this one undoes."""
+        return await self._journal.item(self._undone_number, ref.id)
+
+    def earlier(self, ref: EnvironmentRef) -> Item | None:
+        """What an earlier session of this run has left to do in an environment."""
+        return self._items.get(ref.id)
 
     def is_done(self, ref: EnvironmentRef) -> bool:
-        """Whether an earlier session of this run has done the environment."""
-        item = self._items.get(ref.id)
-        return item is not None and item.done
+        """Whether an earlier session of this run has done the environment.
+
+        Where each has a body of its own, what was done must be what is wanted now. Otherwise it is not, and ``before_write``
+        refuses to do something else; what was found as desired, and never sent, is looked at again.
+        """
+        if ref.id not in self._done or self.body_of is None:
+            return ref.id in self._done
+        try:
+            return self._done[ref.id] == self.body_of(ref)
+        except PostHogEnvError:
+            return False  # and is raised once more where it becomes the outcome
 
     def before_write(self, ref: EnvironmentRef, call: Call[Any], previous: Kept | None = None) -> BeforeWrite:
         """What has to be done before a call to an environment is sent.
@@ -154,8 +195,13 @@ class RunRecord:
             ref: The environment.
             call: The call.
             previous: The settings that it replaces, where they are known without reading them once more.
+
+        Raises:
+            JournalError: An earlier session of this run has sent something else to the environment, or may have.
         """
         item = self._items.get(ref.id)
+        body = body_digest(call.body)
+        self._check_body(ref, item, body)
         doubt = None
         if item is not None and item.in_doubt:
             age = max(0.0, time.time() - (item.intended or 0.0))
@@ -164,6 +210,8 @@ class RunRecord:
         async def record(seen: Environment | None, before: Marks | None) -> None:
             asked = None if call.asked is None else unstructure(call.asked)
             replaced, first = previous, item or _NO_ITEM
+            if first.before is None:
+                self._first.add(ref.id)
             if seen is not None and asked is not None:
                 shown = unstructure(seen.settings)
                 replaced = kept({name: shown[name] for name in asked if name in shown})
@@ -172,7 +220,7 @@ class RunRecord:
                 {
                     "environment": ref.id,
                     "project": ref.project_id,
-                    "body": body_digest(call.body),
+                    "body": body,
                     "marks": before,
                     "asked": None if asked is None else kept(asked),
                     "before": None if replaced is None else still_kept(first.before, first.asked, replaced),
@@ -184,13 +232,21 @@ class RunRecord:
 
         return BeforeWrite(record, read=call.asked is not None and previous is None, doubt=doubt)
 
+    def _check_body(self, ref: EnvironmentRef, item: Item | None, body: str) -> None:
+        sent = self._done.get(ref.id) if item is None else item.body if item.in_doubt else None
+        if self.body_of is not None and sent is not None and sent != body:
+            raise JournalError(
+                f"The run {self._name!r} of the journal has sent other settings to this environment, or may have. Nothing was "
+                "sent to it. Resume it with the function that it was begun with, or name another run."
+            ).about(self._identity.endpoint, ref.id)
+
     async def conclude(self, outcome: Outcome[Any]) -> None:
         """Write down what became of an environment.
 
         Raises:
             JournalError: It cannot be written; then it stays in doubt.
         """
-        if outcome.attempts == 0 and (self.is_done(outcome.ref) or outcome.reason in {"stopped", "canary", "dry run"}):
+        if outcome.attempts == 0 and (outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}):
             return
         await self._journal.conclude(
             self._number,
@@ -202,6 +258,7 @@ class RunRecord:
                 "error": None if outcome.error is None else str(outcome.error),
                 "attempts": outcome.attempts,
             },
+            nothing_done=self._nothing_done(outcome),
         )
 
     def _state(self, outcome: Outcome[Any]) -> str:
@@ -210,6 +267,13 @@ class RunRecord:
         # What was in doubt and could not be looked at stays so.
         undecided = outcome.ref.id in self._open and outcome.status in {"failed", "skipped"}
         return self._items[outcome.ref.id].state if undecided else outcome.status
+
+    def _nothing_done(self, outcome: Outcome[Any]) -> bool:
+        """Whether what was intended certainly has not happened, neither now nor at an earlier try."""
+        first, error = outcome.ref.id in self._first, outcome.error
+        self._first.discard(outcome.ref.id)
+        # An error of another call came after the write.
+        return first and error is not None and error.no_effect and error.endpoint == self._identity.endpoint
 
     def _after(self, outcome: Outcome[Any]) -> Mapping[str, str | None] | None:
         """The digests of what the server returned."""

@@ -25,8 +25,10 @@ def _check_id(instance: object, attribute: "attrs.Attribute[Any]", value: object
         raise ConfigurationError(
             f"An environment is named by its id, a whole number such as 42, and not by a {type(value).__name__}."
         )
-    if value < 1:
-        raise ConfigurationError(f"{value} is not the id of an environment: ids begin with 1.")
+    if not 1 <= value < 2**63:
+        # Digits by the thousand would not even print.
+        shown = value if abs(value) < 10**30 else "A number of that size"
+        raise ConfigurationError(f"{shown} is not the id of an environment: ids begin with 1 and have 63 bits at most.")
 
 
 @attrs.frozen

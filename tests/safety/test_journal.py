@@ -1,12 +1,15 @@
 """The journal: what is on the disk when something goes wrong, and what a resumed run makes of it."""
 
 import contextlib
+import gc
 import os
+import random
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -29,6 +32,7 @@ from aioposthog_env import (
     Secret,
     TeamSettings,
 )
+from aioposthog_env.bulk.journal_file import open_file
 from tests.conftest import QUICK, connect, logged_in
 
 LOOKING = attrs.evolve(QUICK, read_back=True, settle=0.1, settle_after_500=0.1)
@@ -241,6 +245,87 @@ async def test_a_function_of_the_environment_is_recorded_too(path: Path) -> None
         assert sandbox.environment(2).settings["name"] == "Environment 0002"
 
 
+async def test_a_function_that_asks_for_something_else_is_refused(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+
+        def tokyo(ref: EnvironmentRef) -> TeamSettings:
+            return TeamSettings(timezone="Asia/Tokyo")
+
+        await environments.each([1, 2], journal=path).update(lambda ref: BERLIN)
+        rewrite(path, "UPDATE items SET state = 'intended', after = NULL WHERE environment = 2")
+        sandbox.calls.clear()
+        for id in (1, 2):
+            report = await environments.each([id, 3], journal=path, concurrency=1).update(tokyo)
+            (failed,) = report.failed
+            assert isinstance(failed.error, JournalError)
+            assert "update of environment" in str(failed.error)
+            assert "has sent other settings" in str(failed.error)
+            assert [one.ref.id for one in report.skipped] == [3]
+        assert not sandbox.calls
+        assert {item.environment: item.state for item in await Journal(path).items()} == {1: "succeeded", 2: "intended"}
+        assert len((await environments.each([1, 2, 3], journal=path).update(lambda ref: BERLIN)).succeeded) == 1
+
+
+async def test_what_a_function_found_as_desired_is_looked_at_again(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        zones = {1: "UTC", 2: "UTC"}
+
+        def zone(ref: EnvironmentRef) -> TeamSettings:
+            return TeamSettings(timezone=zones[ref.id])
+
+        assert len((await environments.each([1, 2], journal=path).update(zone)).unchanged) == 2
+        zones[2] = "Asia/Tokyo"
+        report = await environments.each([1, 2], journal=path).update(zone)
+        assert {one.ref.id: one.status for one in report} == {1: "unchanged", 2: "succeeded"}
+        assert sandbox.environment(2).settings["timezone"] == "Asia/Tokyo"
+
+
+async def test_a_function_that_fails_for_what_is_done_gives_its_error(path: Path) -> None:
+    async with scene() as (_, environments):
+        await environments.each([1], journal=path).update(lambda ref: BERLIN)
+
+        def fails(ref: EnvironmentRef) -> TeamSettings:
+            raise ConfigurationError("bad \ud800 input")
+
+        report = await environments.each([1, 2], journal=path).update(fails)
+        assert [type(one.error) for one in report.failed] == [ConfigurationError] * 2
+        items = {item.environment: (item.state, item.error) for item in await Journal(path).items()}
+        assert items[1] == ("succeeded", None)
+        # Half of a surrogate pair has no bytes; the rest of the words is kept.
+        assert items[2] == ("failed", "bad ? input")
+
+
+async def test_a_value_that_the_file_cannot_hold_harms_no_other_write(path: Path) -> None:
+    async with scene() as (_, environments), Journal(path) as journal:
+        with pytest.raises(JournalError, match="cannot hold that"):
+            await environments.each([1], journal=journal, run="\ud800").update(BERLIN)
+        with pytest.raises(JournalError, match="cannot hold that"):
+            await journal.conclude(1, {"environment": 2**63, "project": None, "state": "failed", "after": None, "error": None})
+        assert len((await environments.each([1], journal=journal).update(BERLIN)).succeeded) == 1
+
+
+async def test_resuming_keeps_only_what_is_left_in_memory(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        await environments.each([1, 2], journal=path).update(BERLIN)
+        sandbox.calls.clear()
+        rewrite(
+            path,
+            "WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)"
+            " INSERT INTO items (run, environment, state, intended, body, asked, before) SELECT 1, i, 'succeeded', 1.0,"
+            f" '{'a' * 64}', '{{}}', json_object('name', json_object('value', hex(zeroblob(4000)))) FROM n",
+        )
+        assert path.stat().st_size > 30_000_000
+        tracemalloc.start()
+        try:
+            assert len((await environments.each([1, 2], journal=path).update(BERLIN)).unchanged) == 2
+            async with environments.undo(path, concurrency=1) as outcomes:
+                await anext(outcomes)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 6_000_000
+
+
 # Another run
 
 
@@ -283,6 +368,42 @@ async def test_runs_of_one_file_at_the_same_time(path: Path) -> None:
             tasks.start_soon(change, here, one.environment_ids, "us")
             tasks.start_soon(change, there, two.environment_ids, "eu")
         assert {run.name: run.counts["succeeded"] for run in await journal.runs()} == {"us": 20, "eu": 20}
+
+
+async def test_one_run_at_a_time(path: Path) -> None:
+    journal = Journal(path)
+    async with scene() as (sandbox, environments):
+        sandbox.fault("delay_before_effect", "rotate_secret_token", times=None, before=0.05)
+        refused: list[str] = []
+
+        async def rotate() -> None:
+            try:
+                await environments.each(sandbox.environment_ids, journal=journal).rotate_secret_token()
+            except JournalError as error:
+                refused.append(str(error))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rotate)
+            tasks.start_soon(rotate)
+        assert len(refused) == 1
+        assert "is going on in this process" in refused[0]
+        assert [sandbox.effects["rotate_secret_token", id] for id in sandbox.environment_ids] == [1] * 5
+        # It is free again, also after it was refused for what it is.
+        with pytest.raises(JournalError, match="is another one"):
+            await environments.each([1], journal=journal).reset_token()
+        assert len((await environments.each([1], journal=journal).rotate_secret_token()).unchanged) == 1
+
+
+async def test_what_is_going_on_is_not_undone_meanwhile(path: Path) -> None:
+    journal = Journal(path)
+    async with scene() as (sandbox, environments):
+        sandbox.fault("delay_before_effect", "update", times=None, before=0.3)
+        async with environments.each([1, 2], journal=journal, concurrency=1).update(BERLIN) as outcomes:
+            await anext(outcomes)
+            with pytest.raises(JournalError, match=r"'main' .* is going on"):
+                await environments.undo(journal)
+        (await environments.each([1, 2], journal=journal).update(BERLIN)).raise_for_failures()
+        (await environments.undo(journal)).raise_for_failures()
 
 
 async def test_a_second_process_is_refused_and_a_second_run_of_the_same_path(path: Path) -> None:
@@ -354,7 +475,7 @@ async def main():
     journal = Journal(sys.argv[1])
     await journal.__aenter__()
     identity = Identity(host="h", credential="c", endpoint="update", body="b")
-    run, _ = await journal.begin("main", identity, adopt=False)
+    run = await journal.begin("main", identity, adopt=False)
     for environment in range(1, 41):
         values = {"environment": environment, "project": None, "body": "b", "marks": None, "asked": None, "before": None}
         await journal.intend(run, values)
@@ -399,28 +520,218 @@ async def test_a_damaged_file_says_what_can_be_saved(path: Path) -> None:
         with pytest.raises(JournalError, match=r"is damaged\. \d+ items can still be read .*sqlite3 run.db .recover"):
             await environments.each(sandbox.environment_ids, journal=path).update(BERLIN)
         path.write_bytes(b"SQLite format 3\0" + b"\x07" * 5000)
-        with pytest.raises(JournalError, match=r"is damaged\. Nothing of it can be read"):
+        with pytest.raises(JournalError, match="its beginning is damaged"):
             await environments.each([1], journal=path).update(BERLIN)
         assert not sandbox.calls
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE items SET marks = '{\"sec' WHERE environment = 1",
+        "UPDATE items SET marks = '[1]' WHERE environment = 1",
+        "UPDATE items SET marks = CAST(x'ff' AS TEXT) WHERE environment = 1",
+        "UPDATE items SET project = 'seven' WHERE environment = 1",
+        "UPDATE runs SET started = 'once'",
+        "UPDATE runs SET started = 1e300",
+        "ALTER TABLE runs RENAME COLUMN started TO stbrted",
+    ],
+)
+async def test_damage_inside_a_sound_file_is_damage(path: Path, damage: str) -> None:
+    async with scene() as (sandbox, environments):
+        await environments.each([1, 2], journal=path).rotate_secret_token()
+        rewrite(path, "UPDATE items SET state = 'intended' WHERE environment = 1")
+        rewrite(path, damage)
+        with pytest.raises(JournalError, match=r"is damaged\. 2 items can still be read"):
+            await (Journal(path).runs() if "runs" in damage else Journal(path).items())
+        if "items" in damage:
+            with pytest.raises(JournalError, match="is damaged"):
+                await environments.each([1, 2, 3], journal=path).rotate_secret_token()
+            assert sandbox.effects["rotate_secret_token", 3] == 0
+
+
+async def test_bytes_that_are_changed_at_random_are_damage_or_harmless(path: Path) -> None:
+    async with scene(60) as (sandbox, environments):
+        await environments.each(sandbox.environment_ids, journal=path).rotate_secret_token()
+    whole, rng, copy = path.read_bytes(), random.Random(4), path.with_name("copy.db")
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 4, 50])):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        copy.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+        Path(f"{copy}-wal").unlink(missing_ok=True)
+        with contextlib.suppress(JournalError):
+            await Journal(copy).runs()
+            await Journal(copy).items()
+
+
 async def test_a_file_that_is_no_journal_is_left_as_it_is(path: Path) -> None:
     rewrite(path, "CREATE TABLE mine (x)")
-    with pytest.raises(JournalError, match="another SQLite file"):
-        await Journal(path).runs()
-    rewrite(path, "INSERT INTO mine VALUES (1)")
-    path.write_bytes(b"just a text, long enough to be read as a header" * 10)
-    with pytest.raises(JournalError, match="is damaged"):
-        await Journal(path).runs()
+    text, folder = path.with_name("notes.txt"), path.with_name("folder")
+    text.write_bytes(b"just a text, long enough to be read as a header" * 10)
+    folder.mkdir(mode=0o755)
+    async with scene() as (sandbox, environments):
+        for other, words in ((path, "another SQLite file"), (text, "no SQLite file"), (folder, "is no file")):
+            other.chmod(0o755)
+            before = folder.stat() if other is folder else other.read_bytes()
+            with pytest.raises(JournalError, match=f"{words}.* Nothing was changed"):
+                await environments.each([1], journal=other).update(BERLIN)
+            with pytest.raises(JournalError, match=words):
+                await Journal(other).runs()
+            assert stat.S_IMODE(other.stat().st_mode) == 0o755
+            assert before == (folder.stat() if other is folder else other.read_bytes())
+        assert not sandbox.effects
+    assert {one.name for one in path.parent.iterdir()} == {"run.db", "notes.txt", "folder"}
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+async def test_a_database_that_another_application_uses_keeps_its_log(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE mine (x)")
+        db.commit()
+        log = Path(f"{path}-wal").read_bytes()
+        with pytest.raises(JournalError, match="no journal"):
+            await Journal(path).runs()
+        assert Path(f"{path}-wal").read_bytes() == log
+
+
+async def test_looking_makes_no_file(path: Path) -> None:
+    async with scene() as (_, environments):
+        for looking in (Journal(path).runs, Journal(path).items):
+            with pytest.raises(JournalError, match=r"There is no journal at .*run\.db"):
+                await looking()
+        with pytest.raises(JournalError, match="There is no journal at"):
+            await environments.undo(path)
+    assert not list(path.parent.iterdir())
     with pytest.raises(JournalError, match="cannot be opened: No such file"):
-        await Journal(path.parent / "nowhere" / "run.db").runs()
+        async with Journal(path.parent / "nowhere" / "run.db"):
+            pass
 
 
-async def test_a_newer_format_is_refused(path: Path) -> None:
-    await Journal(path).runs()
-    rewrite(path, "PRAGMA user_version = 2")
-    with pytest.raises(JournalError, match="newer version"):
-        await Journal(path).runs()
+async def test_an_empty_file_is_refused(path: Path) -> None:
+    async with scene() as (sandbox, environments):
+        await environments.each([1], journal=path).rotate_secret_token()
+        path.write_bytes(b"")
+        with pytest.raises(JournalError, match=r"is empty, and a journal never is.*remove the file"):
+            await environments.each([1], journal=path).rotate_secret_token()
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
+@pytest.mark.parametrize("resumed_before", [False, True])
+async def test_a_main_file_without_its_log_is_refused(path: Path, resumed_before: bool) -> None:
+    copy = path.with_name("copy.db")
+
+    def take(event: object) -> None:
+        if type(event).__name__ == "AttemptFinished" and getattr(event, "endpoint", "") == "rotate_secret_token":
+            shutil.copy(path, copy)  # as it is when the process is killed now
+
+    async with scene() as (sandbox, environments):
+        if resumed_before:
+            await environments.each([4], journal=path).rotate_secret_token()
+        await environments.with_options(hooks=[take]).each([1, 2], journal=path, concurrency=1).rotate_secret_token()
+        before = copy.read_bytes()
+        for _ in range(2):
+            with pytest.raises(JournalError, match=r"was not closed, and the file copy.db-wal .* is missing"):
+                await environments.each([1, 2], journal=copy).rotate_secret_token()
+        assert copy.read_bytes() == before
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+        # The one that was closed needs no log.
+        shutil.copy(path, copy)
+        assert len((await environments.each([1, 2], journal=copy).rotate_secret_token()).unchanged) == 2
+
+
+async def test_a_log_that_is_there_when_opening_fails_is_there_afterwards(path: Path) -> None:
+    async with Journal(path):
+        copy = path.with_name("copy.db")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    content = bytearray(copy.read_bytes())
+    content[-4096:] = b"\xff" * 4096
+    copy.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="is damaged"):
+            await Journal(copy).runs()
+
+
+def test_a_journal_that_nobody_closed_opens_again(path: Path) -> None:
+    journal = Journal(path)
+    anyio.run(journal.__aenter__)
+    del journal
+    gc.collect()
+    assert anyio.run(Journal(path).runs) == []
+
+
+EVERY_LINE = """
+import itertools, os, sys
+from pathlib import Path
+from aioposthog_env.bulk import journal_file
+
+INSERT = "INSERT INTO runs (name, host, credential, endpoint, body, started) VALUES ('main', '', '', '', '', 0)"
+lines = 0
+
+def record(path, kill_at, pipe):
+    def trace(frame, event, argument):
+        global lines
+        if frame.f_code.co_filename != journal_file.__file__:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == kill_at:
+                os._exit(9)
+        return trace
+
+    sys.settrace(trace)
+    db = journal_file.open_file(path, create=True)
+    db.execute(INSERT)
+    os.write(pipe, b"1")
+    db.close()
+    os._exit(0)
+
+for kill_at in itertools.count(1):
+    path = Path(sys.argv[1]) / str(kill_at) / "run.db"
+    path.parent.mkdir()
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        record(path, kill_at, writing)
+    os.close(writing)
+    _, status = os.waitpid(child, 0)
+    acknowledged = os.read(reading, 1) == b"1"
+    os.close(reading)
+    db = journal_file.open_file(path, create=True)
+    assert db.execute("SELECT count(*) FROM runs").fetchone() in ([(1,)] if acknowledged else [(0,), (1,)]), kill_at
+    db.close()
+    if not status:
+        break
+print(kill_at)
+"""
+
+
+def test_a_process_killed_at_any_line_of_opening_and_closing_can_be_resumed(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", EVERY_LINE, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50
+
+
+async def test_a_journal_that_could_not_be_closed_opens_again(path: Path) -> None:
+    async with scene() as (_, environments):
+        await environments.each([1], journal=path).update(BERLIN)
+        db = open_file(path, create=False)
+        db.execute("PRAGMA query_only = 1")  # it takes nothing any more
+        db.close()
+        assert Path(f"{path}-wal").exists()
+        assert [run.counts["succeeded"] for run in await Journal(path).runs()] == [1]
+
+
+async def test_another_format_is_refused(path: Path) -> None:
+    async with Journal(path):
+        pass
+    for version, words in ((3, "newer version of this library .format 3"), (1, "older version")):
+        rewrite(path, f"PRAGMA user_version = {version}")
+        before = path.read_bytes()
+        with pytest.raises(JournalError, match=words):
+            await Journal(path).runs()
+        assert path.read_bytes() == before
 
 
 async def test_a_journal_that_cannot_be_written_stops_the_run_before_anything_is_sent(path: Path) -> None:

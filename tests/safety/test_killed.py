@@ -30,14 +30,14 @@ async def truthful(sandbox: Sandbox, path: Path) -> None:
     """What the journal says of each environment agrees with what the sandbox counted."""
     copy = path.with_name("copy.db")
     for suffix in ("", "-wal"):
-        if Path(f"{path}{suffix}").exists():
+        if Path(f"{path}{suffix}").exists():  # it may have been killed before the first was made
             shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
     journal = Journal(copy)
     for run, effect in (("apply", "setting timezone"), ("rotate", "rotate_secret_token")):
         try:
             items = {item.environment: item for item in await journal.items(run)}
         except JournalError as error:
-            assert "holds no run" in str(error)
+            assert "holds no run" in str(error) or "There is no journal" in str(error)
             items = {}
         for id in sandbox.environment_ids:
             item, counted = items.get(id), sandbox.effects[effect, id]

@@ -1,6 +1,7 @@
 """Plan, apply and undo, through the public names, on the sandbox."""
 
 import random
+import stat
 from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
@@ -14,6 +15,7 @@ import pytest
 from aioposthog_env import (
     ConfigurationError,
     EnvironmentRef,
+    Journal,
     JournalError,
     Plan,
     Sandbox,
@@ -185,13 +187,102 @@ async def test_a_saved_plan_does_the_same_and_holds_no_secret(tmp_path: Path) ->
         assert sandbox.environment(1).settings["slack_incoming_webhook"] == hook
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "host": 3}', "\xff", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', '{"format": "x"}', '{"format": 2, "host": 3}', "\xff", "[" * 100_000]
+)
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text, encoding="latin-1")
     with pytest.raises(ConfigurationError, match="holds no plan"):
         Plan.load(tmp_path / "plan.json")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Plan.load(tmp_path / "none.json")
+
+
+HOOK = "https://hooks.slack.com/services/T000/B000/"
+
+
+async def test_another_secret_is_another_plan(tmp_path: Path) -> None:
+    path, journal = tmp_path / "plan.json", tmp_path / "run.db"
+    async with Sandbox(2, era="2025-11") as sandbox, connect(sandbox) as environments:
+        one, two = (TeamSettings(slack_incoming_webhook=f"{HOOK}{name}") for name in ("one", "two"))
+        plan, other = await environments.plan(one, [1, 2]), await environments.plan(two, [1, 2])
+        assert plan.digest() != other.digest()
+        await environments.apply(plan, journal=journal)
+        with pytest.raises(JournalError, match="another plan"):
+            await environments.apply(other, journal=journal)
+        plan.save(path)
+        with pytest.raises(ConfigurationError, match="slack_incoming_webhook that is given for environment 1 is not the one"):
+            Plan.load(path, secrets=two)
+        assert Plan.load(path, secrets=one) == plan
+
+
+async def test_secrets_of_each_environment(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    async with Sandbox(2, era="2025-11") as sandbox, connect(sandbox) as environments:
+        wanted = {id: TeamSettings(slack_incoming_webhook=f"{HOOK}{id}", timezone="Europe/Berlin") for id in (1, 2)}
+        plan = await environments.plan(wanted)
+        plan.save(path)
+        with pytest.raises(ConfigurationError, match="for environment 2 is not the one that was planned"):
+            Plan.load(path, secrets=wanted[1])
+        with pytest.raises(ConfigurationError, match="does not hold slack_incoming_webhook"):
+            environments.apply(Plan.load(path, secrets={1: wanted[1]}))
+        loaded = Plan.load(path, secrets=wanted)
+        assert loaded == plan
+        (await environments.apply(loaded)).raise_for_failures()
+        assert [sandbox.environment(id).settings["slack_incoming_webhook"] for id in (1, 2)] == [f"{HOOK}1", f"{HOOK}2"]
+
+
+async def test_a_plan_that_was_edited_or_is_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    async with Sandbox(1) as sandbox, connect(sandbox) as environments:
+        (await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])).save(path)
+    text = path.read_text()
+    path.write_text(text.replace("Europe/Berlin", "Europe/Paris"))
+    with pytest.raises(ConfigurationError, match=r"timezone of environment 1 is not desired .* Do not edit"):
+        Plan.load(path)
+    path.write_text(text.replace('"format": 2', '"format": 1'))
+    with pytest.raises(ConfigurationError, match=r"another version of this library \(format 1.*Make a new plan"):
+        Plan.load(path)
+
+
+async def test_saving_is_all_or_nothing_and_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "plan.json"
+    async with Sandbox(1) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+    path.write_text("the plan before")
+    path.chmod(0o644)
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(ConfigurationError, match=r"plan\.json cannot be written: No space left on device"):
+            plan.save(path)
+    assert path.read_text() == "the plan before"
+    plan.save(path)
+    assert Plan.load(path) == plan
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    path.write_text("older")
+    plan.save(link)
+    assert Plan.load(path) == plan
+    assert link.is_symlink()
+    assert {one.name for one in tmp_path.iterdir()} == {"plan.json", "link.json"}
+    for nowhere in (tmp_path, tmp_path / "none" / "plan.json", "/dev/null"):
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            plan.save(nowhere)
+
+
+async def test_nothing_that_a_server_says_reaches_the_terminal_raw() -> None:
+    async with Sandbox(1) as sandbox, connect(sandbox, routes="project") as environments:
+        sandbox.environment(1).settings["survey_config"] = {"\x1b[2Jkey": 1}
+        sandbox.environment(1).settings["name"] = "\x1b[2J"
+        answer = {"type": "invalid_request", "code": "not_found", "detail": "\x1b[2Jno", "attr": None}
+        sandbox.answer_next("retrieve", 404, answer, times=1)
+        for wanted in (TeamSettings(survey_config={"a": 1}), TeamSettings(survey_config={})):
+            assert "\x1b" not in str(await environments.plan(wanted, [1, 2]))
 
 
 async def test_a_plan_of_another_host_is_refused() -> None:
@@ -428,13 +519,124 @@ async def test_undo_says_what_it_cannot_give_back(tmp_path: Path) -> None:
         assert sandbox.environment(2).settings["slack_incoming_webhook"] is None
 
 
-async def test_an_undo_that_leaves_a_key_behind_has_failed(tmp_path: Path) -> None:
+async def test_an_undo_that_leaves_a_key_behind_has_failed_and_says_so_each_time(tmp_path: Path) -> None:
     async with Sandbox(1) as sandbox, connect(sandbox) as environments:
         sandbox.environment(1).settings["survey_config"] = {"a": 1}
-        await environments.each([1], journal=tmp_path / "run.db").update(TeamSettings(survey_config={"b": 2}))
-        (failed,) = (await environments.undo(tmp_path / "run.db")).failed
-        assert isinstance(failed.error, SettingsNotAppliedError)
-        assert failed.error.fields == ("survey_config",)
+        settings = TeamSettings(survey_config={"a": 9, "b": 2}, timezone="Europe/Berlin")
+        await environments.each([1], journal=tmp_path / "run.db").update(settings)
+        for _ in range(2):
+            (failed,) = (await environments.undo(tmp_path / "run.db")).failed
+            assert isinstance(failed.error, SettingsNotAppliedError)
+            assert failed.error.fields == ("survey_config",)
+            assert "keys that PostHog keeps (survey_config: b)" in str(failed.error)
+            now = sandbox.environment(1).settings
+            assert (now["survey_config"], now["timezone"]) == ({"a": 1, "b": 2}, "UTC")
+            assert sandbox.effects["setting survey_config", 1] == 2
+        # Somebody takes it out; then nothing is left to do.
+        sandbox.environment(1).settings["survey_config"] = {"a": 1}
+        assert len((await environments.undo(tmp_path / "run.db")).unchanged) == 1
+
+
+async def test_what_was_refused_is_not_undone(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    refused = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+    async with Sandbox(3) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1, 2])
+        sandbox.answer_next("update", 403, refused, times=2)
+        assert len((await environments.apply(plan, journal=journal)).failed) == 2
+        # Somebody sets it by hand.
+        await environments.each([1, 2]).update(TeamSettings(timezone="Europe/Berlin"))
+        assert not len(await environments.undo(journal))
+        # The same after it was found done.
+        assert len((await environments.apply(plan, journal=journal, max_age=0)).unchanged) == 2
+        assert not len(await environments.undo(journal))
+        assert [sandbox.environment(id).settings["timezone"] for id in (1, 2)] == ["Europe/Berlin"] * 2
+
+
+async def test_what_was_refused_after_a_lost_answer_is_undone(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    refused = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+    tokyo = TeamSettings(timezone="Asia/Tokyo")
+    async with Sandbox(3) as sandbox, connect(sandbox, routes="project") as environments:
+        await environments.retrieve(1)
+
+        def refuse(event: object) -> None:
+            if type(event).__name__ == "AttemptFinished" and getattr(event, "endpoint", "") == "update":
+                sandbox.answer_next("update", 403, refused)
+
+        # Lost and then refused, within one call; and in two sessions of the run.
+        sandbox.fault("drop_after_effect", "update")
+        assert (await environments.with_options(hooks=[refuse]).each([1], journal=journal).update(tokyo)).failed
+        sandbox.clear_faults()
+        sandbox.fault("drop_after_effect", "update", times=None)
+        assert (await environments.each([2], journal=journal).update(tokyo)).failed
+        sandbox.clear_faults()
+        sandbox.environment(2).settings["anonymize_ips"] = True
+        sandbox.answer_next("update", 403, refused)
+        assert sandbox.environment(2).settings["timezone"] == "Asia/Tokyo"
+        sandbox.environment(2).settings["timezone"] = "UTC"
+        assert (await environments.each([2], journal=journal).update(tokyo)).failed
+        sandbox.environment(2).settings["timezone"] = "Asia/Tokyo"  # the first one comes late
+        (await environments.undo(journal)).raise_for_failures()
+        assert [sandbox.environment(id).settings["timezone"] for id in (1, 2)] == ["UTC"] * 2
+
+
+async def test_what_the_server_did_before_verifying_failed_is_undone(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    refused = {"type": "authentication_error", "code": "permission_denied", "detail": "no", "attr": None}
+    async with Sandbox(1) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+        sandbox.answer_next("retrieve", 403, refused)
+        assert (await environments.apply(plan, journal=journal, verify=True)).failed
+        (await environments.undo(journal)).raise_for_failures()
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
+
+
+async def test_apply_and_undo_again_and_again(tmp_path: Path) -> None:
+    journal, berlin = tmp_path / "run.db", TeamSettings(timezone="Europe/Berlin")
+    async with Sandbox(2) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(berlin, [1, 2])
+
+        def zones() -> list[Any]:
+            return [sandbox.environment(id).settings["timezone"] for id in (1, 2)]
+
+        for _ in range(2):
+            assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
+            assert zones() == ["Europe/Berlin"] * 2
+            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert len((await environments.undo(journal)).succeeded) == 2
+            assert zones() == ["UTC"] * 2
+            assert len((await environments.undo(journal)).unchanged) == 2
+            counts = {run.name: run.counts for run in await Journal(journal).runs()}
+            assert (counts["main"]["undone"], counts["undo main"]["succeeded"]) == (2, 2)
+        for _ in range(2):
+            assert len((await environments.undo(journal, run="undo main")).succeeded) == 2
+            assert zones() == ["Europe/Berlin"] * 2
+            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert len((await environments.undo(journal)).succeeded) == 2
+            assert zones() == ["UTC"] * 2
+        # The undo of the undo of an undo, whose run is an undo again.
+        await environments.undo(journal, run="undo main")
+        assert len((await environments.undo(journal, run="undo undo main")).succeeded) == 2
+        assert zones() == ["UTC"] * 2
+        assert len((await environments.undo(journal)).unchanged) == 2
+        assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
+        assert zones() == ["Europe/Berlin"] * 2
+
+
+async def test_an_undo_in_doubt_lets_the_run_go_on_and_be_undone_again(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    async with Sandbox(2) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+        await environments.apply(plan, journal=journal)
+        sandbox.fault("drop_after_effect", "update", times=None)
+        assert (await environments.undo(journal)).failed
+        sandbox.clear_faults()
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
+        assert len((await environments.apply(plan, journal=journal)).succeeded) == 1
+        assert sandbox.environment(1).settings["timezone"] == "Europe/Berlin"
+        assert len((await environments.undo(journal)).succeeded) == 1
+        assert sandbox.environment(1).settings["timezone"] == "UTC"
 
 
 async def test_an_undo_can_be_undone(tmp_path: Path) -> None:
@@ -449,7 +651,7 @@ async def test_an_undo_can_be_undone(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_undone_is_refused(tmp_path: Path) -> None:
     async with Sandbox(1) as sandbox, logged_in(sandbox) as environments:
-        with pytest.raises(JournalError, match="holds no run 'main'; it holds none"):
+        with pytest.raises(JournalError, match="There is no journal"):
             await environments.undo(tmp_path / "run.db")
         await environments.each([1], journal=tmp_path / "run.db").rotate_secret_token()
         with pytest.raises(JournalError, match="called rotate_secret_token, which cannot be undone"):

@@ -39,6 +39,8 @@ def test_what_names_an_environment(value: object, ref: EnvironmentRef) -> None:
         ((42,), "and not by a tuple"),
         (0, "0 is not the id of an environment: ids begin with 1"),
         (-1, "-1 is not the id"),
+        (2**63, "9223372036854775808 is not the id of an environment: ids begin with 1 and have 63 bits"),
+        pytest.param(10**5000, "A number of that size is not the id", id="huge"),
     ],
 )
 def test_what_does_not(value: Any, sentence: str) -> None:
