@@ -82,7 +82,7 @@ class Exchange:
         self._seen: Environment | None = None
         self._reading: Style | None = None
         self._before: recovery.Marks | None = None
-        self._looked = False
+        self._looked = call.endpoint.reads
         self._resent = False
         self._written = False
         self._answered = False

@@ -46,7 +46,7 @@ class Timeout:
 
     Attributes:
         connect: To resolve the name, connect and agree on TLS.
-        read: Between two pieces of the answer.
+        read: From the sending to the first piece of the answer, and between two pieces.
         total: For the whole request.
 
     Raises:
@@ -56,6 +56,27 @@ class Timeout:
     connect: float = attrs.field(default=5.0, validator=_positive)
     read: float = attrs.field(default=30.0, validator=_positive)
     total: float = attrs.field(default=120.0, validator=_positive)
+
+
+class _Patience:
+    """When an answer takes too long: as a whole, or between two pieces of it.
+
+    One timer, moved on with each piece. aiohttp's own read timeout starts several for every request, which costs as much as
+    decoding the answer.
+    """
+
+    __slots__ = ("_last", "_now", "_read", "scope")
+
+    def __init__(self, timeout: Timeout) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._read = timeout.read
+        self._last = self._now() + timeout.total
+        # Until the request is sent, aiohttp's own timer for connecting runs.
+        self.scope = asyncio.timeout_at(self._last if timeout.total < timeout.connect else None)
+
+    def renew(self) -> None:
+        """Wait for the next piece, as long as is allowed."""
+        self.scope.reschedule(min(self._last, self._now() + self._read))
 
 
 class _DroppedError(Exception):
@@ -69,25 +90,32 @@ class _TooLargeError(Exception):
 class _Request(ClientRequest):
     """Knows whether it was written to a connection."""
 
-    sent = False
+    once: "_Once | None" = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        self.sent = True
+        if self.once is not None:
+            self.once.leave()
         return await super().send(conn)
 
 
 class _Once:
-    """A client middleware for one request, which keeps aiohttp from sending it twice."""
+    """A client middleware for one request, which keeps aiohttp from sending it twice.
 
-    __slots__ = ("_request",)
+    Attributes:
+        sent: Whether the request has left, as far as this machine can tell.
+    """
 
-    def __init__(self) -> None:
-        self._request: ClientRequest | None = None
+    __slots__ = ("_patience", "sent")
+
+    def __init__(self, patience: _Patience) -> None:
+        self._patience = patience
+        self.sent = False
 
     async def __call__(
         self, request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[aiohttp.ClientResponse]]
     ) -> aiohttp.ClientResponse:
-        self._request = request
+        if isinstance(request, _Request):
+            request.once = self
         try:
             return await handler(request)
         except aiohttp.ClientConnectorError:
@@ -95,10 +123,10 @@ class _Once:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise _DroppedError(_reason(error)) from error
 
-    @property
-    def sent(self) -> bool:
-        """Whether the request has left, as far as this machine can tell."""
-        return isinstance(self._request, _Request) and self._request.sent
+    def leave(self) -> None:
+        """The request is about to be written: from now on it may have arrived, and its answer is awaited."""
+        self.sent = True
+        self._patience.renew()
 
 
 class Transport:
@@ -180,21 +208,26 @@ class Transport:
         session = self._session
         if session is None:
             raise self._not_open()
-        once, status = _Once(), None
+        status = None
         async with self._free:
+            patience = _Patience(timeout)
+            once = _Once(patience)
             try:
-                async with session.request(
-                    verb,
-                    self._url(path),
-                    headers=headers,
-                    data=body,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    timeout=_client_timeout(timeout),
-                    middlewares=(once,),
-                ) as response:
+                async with (
+                    patience.scope,
+                    session.request(
+                        verb,
+                        self._url(path),
+                        headers=headers,
+                        data=body,
+                        allow_redirects=False,
+                        proxy=self._proxy,
+                        timeout=_client_timeout(timeout.connect),
+                        middlewares=(once,),
+                    ) as response,
+                ):
                     status = response.status
-                    return Reply(status, response.headers, await self._read(response))
+                    return Reply(status, response.headers, await self._read(response, patience))
             except (_DroppedError, _TooLargeError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 return _what_happened(error, sent=once.sent, status=status)
 
@@ -202,28 +235,30 @@ class Transport:
         # A path put on the parsed origin costs a quarter of parsing the whole.
         return self._base.with_path(path, encoded=True) if "?" not in path else URL(self.origin + path, encoded=True)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, patience: _Patience) -> bytes:
         length = response.content_length
         if length is not None and length > self._max_body:
             response.close()
             raise _TooLargeError(f"the body of {length} bytes is larger than max_body={self._max_body}")
-        if length is not None and "Content-Encoding" not in response.headers:
-            return await response.read()
-        # Without a length, or compressed, the size shows only as it comes.
-        pieces = bytearray()
-        async for piece in response.content.iter_any():
-            pieces += piece
-            if len(pieces) > self._max_body:
+        content = response.content
+        pieces: list[bytes] = []
+        size = 0
+        while not content.at_eof():
+            if not content.is_eof():
+                patience.renew()
+            piece = await content.readany()
+            size += len(piece)
+            # Without a length, or compressed, the size shows only as it comes.
+            if size > self._max_body:
                 response.close()
                 raise _TooLargeError(f"the body is larger than max_body={self._max_body}")
-        return bytes(pieces)
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 @lru_cache(maxsize=16)
-def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=timeout.total, connect=timeout.connect, sock_connect=timeout.connect, sock_read=timeout.read
-    )
+def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect)
 
 
 def _what_happened(error: Exception, *, sent: bool, status: int | None) -> NotSent | Lost:

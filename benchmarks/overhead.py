@@ -46,6 +46,23 @@ class ReadyTransport(Transport):
         return self._reply
 
 
+class ReadyContent:
+    """The body of an answer, whole."""
+
+    def __init__(self) -> None:
+        self.left = BODY
+
+    def is_eof(self) -> bool:
+        return True
+
+    def at_eof(self) -> bool:
+        return not self.left
+
+    async def readany(self) -> bytes:
+        piece, self.left = self.left, b""
+        return piece
+
+
 class ReadyResponse:
     """What aiohttp's session would have answered."""
 
@@ -53,10 +70,11 @@ class ReadyResponse:
     headers = HEADERS
     content_length = len(BODY)
 
-    async def read(self) -> bytes:
-        return BODY
+    def __init__(self) -> None:
+        self.content = ReadyContent()
 
     async def __aenter__(self) -> "ReadyResponse":
+        self.content.left = BODY
         return self
 
     async def __aexit__(

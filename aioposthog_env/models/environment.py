@@ -14,6 +14,8 @@ from aioposthog_env.models.settings import TeamSettings
 
 
 def _check_id(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if type(value) is int and 1 <= value < 2**63:
+        return
     if value is None and attribute.name == "project_id":
         return
     if value == "@current":
@@ -25,10 +27,9 @@ def _check_id(instance: object, attribute: "attrs.Attribute[Any]", value: object
         raise ConfigurationError(
             f"An environment is named by its id, a whole number such as 42, and not by a {type(value).__name__}."
         )
-    if not 1 <= value < 2**63:
-        # Digits by the thousand would not even print.
-        shown = value if abs(value) < 10**30 else "A number of that size"
-        raise ConfigurationError(f"{shown} is not the id of an environment: ids begin with 1 and have 63 bits at most.")
+    # Digits by the thousand would not even print.
+    shown = value if abs(value) < 10**30 else "A number of that size"
+    raise ConfigurationError(f"{shown} is not the id of an environment: ids begin with 1 and have 63 bits at most.")
 
 
 @attrs.frozen
