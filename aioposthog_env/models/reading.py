@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from itertools import filterfalse
 from types import NoneType
 from typing import Any, Final, TypeAlias, cast, get_args
 
@@ -145,33 +146,27 @@ def _passing(hooks: _Hooks) -> frozenset[Any]:
 
 def _class_hook(kind: Any) -> _Hook:
     declared = attrs.fields_dict(kind)
-    read_fields, known = _fields_reader(kind), _wire_names(kind)
-    building, keeps_extra = _building(kind), "extra" in declared
-    # The settings of an environment stand among its other keys; `name` is both.
-    inner: Any = declared["settings"].type if "settings" in declared else None
-    read_settings = _fields_reader(inner) if inner is not None else None
-    inner_building = _building(inner) if inner is not None else None
-    if inner is not None:
+    known, names, rest = _wire_names(kind), dict[str, Any](), list[str]()
+    if "settings" in declared:
+        # The settings of an environment stand among its other keys; `name` is both.
+        inner: Any = declared["settings"].type
         known |= _wire_names(inner)
-
-    def read(value: dict[str, Any], _: Any) -> Any:
-        made: Any = read_fields(value, _new(building))
-        if read_settings is not None:
-            settings: Any = read_settings(value, _new(inner_building))
-            settings.__class__ = inner
-            made.settings = settings
-        unknown: dict[str, Any] = {} if known.issuperset(value) else {key: value[key] for key in value if key not in known}
-        if keeps_extra:
-            made.extra = unknown
-        elif unknown:
-            raise _Mismatch("this key is not known").within(step(next(iter(unknown))))
-        made.__class__ = kind
-        return made
-
-    return read
+        names["read_settings"] = _generated(inner, {}, [])
+        # A newer server always sends some key more than are known, so there is no look first whether it does.
+        rest += ["made.settings = read_settings(value, None)", "made.extra = unknown(value, known)"]
+    elif "extra" in declared:
+        rest.append("made.extra = {} if known.issuperset(value) else unknown(value, known)")
+    else:
+        rest.append("if not known.issuperset(value): refuse_unknown(value, known)")
+    return _generated(kind, names | {"known": known, "unknown": _unknown, "refuse_unknown": _refuse_unknown}, rest)
 
 
-_new: Final[Callable[[Any], Any]] = object.__new__
+def _unknown(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    return {key: value[key] for key in filterfalse(known.__contains__, value)}
+
+
+def _refuse_unknown(value: dict[str, Any], known: frozenset[str]) -> None:
+    raise _Mismatch("this key is not known").within(step(next(iter(_unknown(value, known)))))
 
 
 def _building(kind: Any) -> Any:
@@ -193,33 +188,38 @@ _MISSING: Final = object()
 
 
 _PASSES: Final[Mapping[Any, str]] = {
-    UnsetType: "item is UNSET",
-    NoneType: "item is None",
     bool: "item is True or item is False",
+    NoneType: "item is None",
     str: "type(item) is str",
     int: "type(item) is int",
     float: "type(item) is float",
     list: "type(item) is list",
     dict: "type(item) is dict",
+    UnsetType: "item is UNSET",
 }
-"""How generated code tells that a value is of a type."""
+"""How generated code tells that a value is of a type, the frequent ones first."""
 
 _UNSET_TYPE: Final[frozenset[Any]] = frozenset({UnsetType})
 
 
-def _fields_reader(kind: Any) -> Callable[[dict[str, Any], Any], Any]:
-    """A function that fills an object with the fields of a JSON object: generated code, two lines a field.
+def _generated(kind: Any, names: dict[str, Any], rest: list[str]) -> _Hook:
+    """A function that reads a JSON object into a class: generated code, two lines a field.
 
     For example::
 
         item = get("timezone", UNSET)
-        made.timezone = item if item is UNSET or type(item) is str else convert9(item)
+        made.timezone = item if type(item) is str or item is UNSET else convert9(item)
 
     A loop over the fields takes twice the time: only straight lines have their look-ups and assignments specialised by the
     interpreter.
+
+    Args:
+        kind: The class.
+        names: What ``rest`` uses.
+        rest: What follows after the fields.
     """
-    names: dict[str, Any] = {"UNSET": UNSET, "MISSING": _MISSING}
-    lines = ["def read(value, made):", "    get = value.get"]
+    names |= {"UNSET": UNSET, "MISSING": _MISSING, "new": object.__new__, "building": _building(kind), "kind": kind}
+    lines = ["made = new(building)", "get = value.get"]
     for number, field in enumerate(attrs.fields(kind)):
         if field.metadata.get("off_wire"):
             continue
@@ -228,11 +228,12 @@ def _fields_reader(kind: Any) -> Callable[[dict[str, Any], Any], Any]:
         passes = " or ".join(test for of, test in _PASSES.items() if of in passing) or "False"
         names[f"convert{number}"] = _converting(field)
         lines += [
-            f"    item = get({wire_name(field)!r}, {'UNSET' if optional else 'MISSING'})",
-            f"    made.{field.name} = item if {passes} else convert{number}(item)",
+            f"item = get({wire_name(field)!r}, {'UNSET' if optional else 'MISSING'})",
+            f"made.{field.name} = item if {passes} else convert{number}(item)",
         ]
-    exec("\n".join([*lines, "    return made"]), names)  # noqa: S102  the names are those of our own classes
-    return cast("Callable[[dict[str, Any], Any], Any]", names["read"])
+    body = "\n    ".join(["def read(value, _):", *lines, *rest, "made.__class__ = kind", "return made"])
+    exec(body, names)  # noqa: S102  the names are those of our own classes
+    return cast("_Hook", names["read"])
 
 
 def _hooks_of(field: "attrs.Attribute[Any]") -> _Hooks:
