@@ -38,6 +38,7 @@ from aioposthog_env.auth import (
 from aioposthog_env.errors import (
     AuthenticationError,
     ConfigurationError,
+    DecodeError,
     NotSentError,
     PostHogEnvError,
     RateLimitWaitTooLong,
@@ -217,7 +218,13 @@ class PostHogSession:
     def _read(self, call: Call[T], reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""
         endpoint = call.endpoint
-        value = replies.decode_success(endpoint, reply.body)
+        try:
+            value = replies.decode_success(endpoint, reply.body)
+        except DecodeError as error:
+            if endpoint.reads or already_done:
+                raise
+            told = f"The server answered {reply.status}, so it has probably taken effect; calling again is safe. What came with it"
+            raise DecodeError(f"{told} cannot be read: {error.message}", path=error.path) from None
         if (
             not already_done
             and call.asked is not None
