@@ -223,7 +223,9 @@ class PostHogSession:
         except DecodeError as error:
             if endpoint.reads or already_done:
                 raise
-            told = f"The server answered {reply.status}, so it has probably taken effect; calling again is safe. What came with it"
+            told = (
+                f"The server answered {reply.status}, so it has probably taken effect; calling again is safe. What came with it"
+            )
             raise DecodeError(f"{told} cannot be read: {error.message}", path=error.path) from None
         if (
             not already_done

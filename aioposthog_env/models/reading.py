@@ -57,9 +57,13 @@ class _Mismatch(Exception):  # noqa: N818  never leaves this module
         return DecodeError(self.message, path="$" + "".join(self.path))
 
 
-def _refuse(value: object, kind: Any) -> Any:
+def _mismatch(value: object, kind: Any) -> _Mismatch:
     # The value itself is not quoted: it may be a secret.
-    raise _Mismatch(f"expected {described(kind)}, got {named(value)}")
+    return _Mismatch(f"expected {described(kind)}, got {named(value)}")
+
+
+def _refuse(value: object, kind: Any) -> Any:
+    raise _mismatch(value, kind)
 
 
 def _read_datetime(value: str, _: Any) -> datetime:
@@ -175,8 +179,8 @@ def _building(kind: Any) -> Any:
     Assigning is ten times cheaper than what a frozen class has to do instead, and the object becomes its frozen class at the
     end.
     """
-    plain = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(kind.__name__, (kind,), plain)
+    plain = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
+    return type(kind.__name__, (kind,), {"__slots__": (), **plain})
 
 
 def _wire_names(kind: Any) -> frozenset[str]:
@@ -218,8 +222,8 @@ def _generated(kind: Any, names: dict[str, Any], rest: list[str]) -> _Hook:
         names: What ``rest`` uses.
         rest: What follows after the fields.
     """
-    names |= {"UNSET": UNSET, "MISSING": _MISSING, "new": object.__new__, "building": _building(kind), "kind": kind}
-    lines = ["made = new(building)", "get = value.get"]
+    names |= {"UNSET": UNSET, "MISSING": _MISSING, "building": _building(kind), "kind": kind}
+    lines = ["made = building()", "get = value.get"]
     for number, field in enumerate(attrs.fields(kind)):
         if field.metadata.get("off_wire"):
             continue
@@ -246,15 +250,16 @@ def _converting(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
     kind, default, hooks, where = field.type, field.default, _hooks_of(field), step(wire_name(field))
 
     def convert(item: Any) -> Any:
-        if item is _MISSING:
-            if default is attrs.NOTHING:
-                raise _Mismatch(f"the key {wire_name(field)!r} is missing")
-            return default
-        hook = hooks.get(type(item)) or _refuse
-        try:
-            return hook(item, kind)
-        except _Mismatch as error:
-            raise error.within(where) from None
+        if (hook := hooks.get(type(item))) is not None:
+            try:
+                return hook(item, kind)
+            except _Mismatch as error:
+                raise error.within(where) from None
+        if item is not _MISSING:
+            raise _mismatch(item, kind).within(where)
+        if default is attrs.NOTHING:
+            raise _Mismatch(f"the key {wire_name(field)!r} is missing")
+        return default
 
     return convert
 
