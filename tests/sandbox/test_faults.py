@@ -83,7 +83,9 @@ async def test_a_call_that_may_be_repeated_survives_every_fault(name: str) -> No
     async with Sandbox(1) as sandbox, connect(sandbox, routes="project", enforce_scopes=False) as environments:
         sandbox.fault(name, "update", **short, **headers)
         if name in {"html", "bad_json", "bad_utf8"}:
-            with pytest.raises(PostHogEnvError, match="update of environment 1.*has probably taken effect; calling again is safe"):
+            with pytest.raises(
+                PostHogEnvError, match=r"update of environment 1.*has probably taken effect; calling again is safe"
+            ):
                 await environments.update(1, TeamSettings(timezone="Europe/Berlin"))
         else:
             updated = await environments.update(1, TeamSettings(timezone="Europe/Berlin"))
