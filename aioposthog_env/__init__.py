@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from aioposthog_env.bulk.outcome import BulkReport, Outcome
     from aioposthog_env.bulk.plan import EnvironmentPlan, FieldChange, Plan
     from aioposthog_env.bulk.run import BulkRun
+    from aioposthog_env.bulk.selection import Selected, Selection
+    from aioposthog_env.bulk.where import Where
     from aioposthog_env.environments import AsyncEnvironments
     from aioposthog_env.errors import (
         ApiError,
@@ -66,6 +68,8 @@ _ROOMS = {
     "bulk.outcome": ("BulkReport", "Outcome"),
     "bulk.plan": ("EnvironmentPlan", "FieldChange", "Plan"),
     "bulk.run": ("BulkRun",),
+    "bulk.selection": ("Selected", "Selection"),
+    "bulk.where": ("Where",),
     "environments": ("AsyncEnvironments",),
     "errors": (
         "ApiError",
@@ -158,6 +162,8 @@ __all__ = [
     "Sandbox",
     "ScopeError",
     "Secret",
+    "Selected",
+    "Selection",
     "ServerError",
     "SessionCookie",
     "SettingsNotAppliedError",
@@ -170,6 +176,7 @@ __all__ = [
     "UnsetType",
     "ValidationError",
     "WaitTimeoutError",
+    "Where",
     "__version__",
     "log_in",
 ]

@@ -21,6 +21,7 @@ from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.bulk.record import MAIN, JournalPath, Recording
 from aioposthog_env.bulk.run import BulkRun, Refs, checked_refs
+from aioposthog_env.bulk.selection import Selected, Selection, select
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.models.activity import ActivityEntry
@@ -173,6 +174,26 @@ class AsyncEnvironments:
         place = Place(project_id=project_id, organization_id=_organization(organization_id))
         for summary in await list_all(self._session, place, search):
             yield summary
+
+    async def select(self, selection: Selection, *, concurrency: int = 32, with_names: bool = False) -> builtins.list[Selected]:
+        """The environments that a selection means, by id.
+
+        Ids alone are taken as they are. Else the list is read, and where the condition asks for settings, each environment
+        that the other criteria leave.
+
+        Args:
+            selection: Which environments.
+            concurrency: How many are read at a time.
+            with_names: Read environments that were given by id alone, for their names.
+
+        Raises:
+            ConfigurationError: A selection without a criterion, ids that this credential does not see, or a condition that
+                compares what cannot be compared.
+            BulkError: An environment could not be read.
+        """
+        _organization(selection.organization_id)
+        session = self.each(()).session  # waits for the rate limit as long as it takes
+        return await select(session, selection, concurrency=concurrency, with_names=with_names)
 
     async def create(
         self, settings: TeamSettings, *, project_id: int | None = None, organization_id: str | None = None

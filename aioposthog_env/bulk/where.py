@@ -1,0 +1,301 @@
+"""A condition on environments, written as a person would say it: ``timezone == "UTC" and not anonymize_ips``.
+
+The text is parsed by Python's own parser and never run: of what the parser understands, the condition takes names of settings
+and of the environment's identity, keys of nested settings, plain values, comparisons, and ``and``, ``or``, ``not``. Everything
+else is refused with its place. What is taken becomes a tree of small functions, made once and used for every environment.
+
+A setting that is null, or that the server did not show, is ``null`` here: it equals nothing but ``null``, and no comparison of
+size holds for it. Secrets can be compared with ``null`` only, so that a condition is no way to guess them.
+"""
+
+import ast
+import difflib
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, Final, Self, TypeAlias, cast
+
+import attrs
+from msgspec import UNSET
+
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.differences import SENSITIVE
+from aioposthog_env.models.environment import Environment, EnvironmentSummary
+from aioposthog_env.models.fields import wire_name
+from aioposthog_env.models.settings import FACTS, TeamSettings
+from aioposthog_env.models.types import members
+
+_Value: TypeAlias = Callable[[Environment | EnvironmentSummary], Any]
+
+_LONGEST: Final = 2_000
+_MOST_PARTS: Final = 300
+_DEEPEST: Final = 40
+
+_IDENTITY: Final = frozenset(
+    field.name
+    for field in attrs.fields(Environment)
+    if field.name not in {"settings", "extra", "name"} and field.name not in FACTS
+) | {"name"}
+_LISTED: Final = frozenset(field.name for field in attrs.fields(EnvironmentSummary)) - {"extra"}
+_SECRET: Final = SENSITIVE | {"api_token", "secret_api_token", "secret_api_token_backup", "live_events_token"}
+_CONSTANTS: Final[Mapping[str, object]] = {"true": True, "false": False, "null": None}
+_KNOWN: Final = sorted(_IDENTITY | set(FACTS))
+
+
+@attrs.frozen
+class Where:
+    """A condition on environments.
+
+    Attributes:
+        text: As it was written.
+        names: The settings and parts of the identity that it reads.
+    """
+
+    text: str
+    names: frozenset[str]
+    _test: _Value = attrs.field(repr=False, eq=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a condition.
+
+        Raises:
+            ConfigurationError: It is none; says where, and names the nearest known setting.
+        """
+        return cls(*_Parser(text).parse())
+
+    @property
+    def needs_settings(self) -> bool:
+        """Whether the environment must be read; False where what the list shows is enough."""
+        return not self.names <= _LISTED
+
+    def holds(self, environment: Environment | EnvironmentSummary) -> bool:
+        """Whether an environment meets it.
+
+        Raises:
+            ConfigurationError: Values that cannot be compared, such as a text with a number.
+        """
+        return bool(self._test(environment))
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text = text.strip()
+        self._names: set[str] = set()
+
+    def parse(self) -> tuple[str, frozenset[str], _Value]:
+        if not self._text or len(self._text) > _LONGEST or not self._text.isprintable():
+            raise ConfigurationError(f"A condition is one line of 1 to {_LONGEST} printable characters.")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(self._text, mode="eval")
+            if sum(1 for _ in ast.walk(tree)) > _MOST_PARTS:
+                raise ConfigurationError("The condition is too long; split it, or name the environments.")
+            test = self._value(tree.body, 0)
+        except SyntaxError as error:
+            raise self._error((error.offset or 1) - 1, f"{error.msg}") from None
+        except (ValueError, RecursionError, MemoryError):
+            raise ConfigurationError(
+                "The condition cannot be read: it is nested too deep, or holds a number too large."
+            ) from None
+        return self._text, frozenset(self._names), test
+
+    def _error(self, column: int, what: str) -> ConfigurationError:
+        return ConfigurationError(f"The condition, column {column + 1}: {what}.\n  {self._text}\n  {' ' * column}^")
+
+    def _refuse(self, node: ast.AST, what: str) -> ConfigurationError:
+        # The parser counts bytes.
+        offset = getattr(node, "col_offset", 0)
+        return self._error(len(self._text.encode()[:offset].decode(errors="ignore")), what)
+
+    def _value(self, node: ast.expr, depth: int) -> _Value:
+        if depth > _DEEPEST:
+            raise self._refuse(node, "nested too deep")
+        match node:
+            case ast.Constant(value=str() | int() | float() | bool() | None as value):
+                return lambda _: value
+            case ast.Name(id=name) if name in _CONSTANTS:
+                constant = _CONSTANTS[name]
+                return lambda _: constant
+            case ast.Name():
+                return self._named(node)
+            case ast.Attribute() | ast.Subscript():
+                return self._inside(node, depth)
+            case ast.BoolOp(op=op, values=values):
+                parts = [self._value(value, depth + 1) for value in values]
+                choose = all if isinstance(op, ast.And) else any
+                return lambda environment: choose(part(environment) for part in parts)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self._value(operand, depth + 1)
+                return lambda environment: not inner(environment)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                return lambda _: -number
+            case ast.Compare():
+                return self._comparison(node, depth)
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                made = [self._value(item, depth + 1) for item in items]
+                return lambda environment: [one(environment) for one in made]
+            case _:
+                what = "takes settings, values, comparisons, and, or, not"
+                raise self._refuse(node, f"this is not part of a condition, which {what}")
+
+    def _named(self, node: ast.Name) -> _Value:
+        name = node.id
+        if name not in _IDENTITY and name not in FACTS:
+            near = difflib.get_close_matches(name, _KNOWN, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            quoted = "" if near else f'. A text stands in quotes: "{name}"'
+            raise self._refuse(node, f"there is no setting {name!r}{hint}{quoted}")
+        self._names.add(name)
+        return lambda environment: _plain(_read(environment, name))
+
+    def _inside(self, node: ast.Attribute | ast.Subscript, depth: int) -> _Value:
+        """A key of a nested setting."""
+        base, keys = cast("ast.expr", node), list[str | int]()
+        while isinstance(base, ast.Attribute | ast.Subscript):
+            if isinstance(base, ast.Attribute):
+                keys.insert(0, base.attr)
+            elif isinstance(base.slice, ast.Constant) and type(base.slice.value) in {str, int}:
+                keys.insert(0, cast("str | int", base.slice.value))
+            else:
+                raise self._refuse(base.slice, 'a key is a text or a number, such as ["appearance"]')
+            base = base.value
+        if not isinstance(base, ast.Name) or base.id not in FACTS:
+            raise self._refuse(node, "only settings have keys inside")
+        if base.id in _SECRET:
+            raise self._refuse(node, f"{base.id} holds a secret and can only be compared with null")
+        self._check_key(node, base.id, keys[0])
+        whole = self._value(base, depth + 1)
+
+        def read(environment: Environment | EnvironmentSummary) -> Any:
+            value = whole(environment)
+            for key in keys:
+                value = _plain(_step(value, key))
+            return value
+
+        return read
+
+    def _check_key(self, node: ast.AST, setting: str, key: str | int) -> None:
+        kind: Any = attrs.fields_dict(TeamSettings)[setting].type
+        config = next((member for member in members(kind) if attrs.has(member)), None)
+        fields = () if config is None else [field for field in attrs.fields(config) if field.name != "extra"]
+        known = [field.name for field in fields]
+        if known and key not in known and key not in {wire_name(field) for field in fields}:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
+            raise self._refuse(node, f"{setting} has no key {key!r}{hint}")
+
+    def _comparison(self, node: ast.Compare, depth: int) -> _Value:
+        operands = [node.left, *node.comparators]
+        for one, other in pairwise(operands):
+            for secret, beside in ((one, other), (other, one)):
+                if isinstance(secret, ast.Name) and secret.id in _SECRET and not _is_null(beside):
+                    raise self._refuse(secret, f"{secret.id} holds a secret and can only be compared with null")
+        values = [self._value(operand, depth + 1) for operand in operands]
+        tests = [_COMPARISONS[type(op)] for op in node.ops]
+
+        def holds(environment: Environment | EnvironmentSummary) -> bool:
+            found = [value(environment) for value in values]
+            return all(test(found[number], found[number + 1]) for number, test in enumerate(tests))
+
+        return holds
+
+
+def _is_null(node: ast.expr) -> bool:
+    return (isinstance(node, ast.Constant) and node.value is None) or (isinstance(node, ast.Name) and node.id == "null")
+
+
+def _read(environment: Environment | EnvironmentSummary, name: str) -> object:
+    if isinstance(environment, Environment) and name in FACTS and name != "name":
+        return getattr(environment.settings, name)
+    return getattr(environment, name, None)
+
+
+def _plain(value: object) -> Any:
+    if value is UNSET:
+        return None
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _step(value: Any, key: str | int) -> object:
+    if isinstance(value, dict):
+        return cast("dict[str | int, object]", value).get(key)
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return items[key] if isinstance(key, int) and -len(items) <= key < len(items) else None
+    kind = cast("Any", type(value))
+    if attrs.has(kind):
+        for field in attrs.fields(kind):
+            if key in {field.name, wire_name(field)} and field.name != "extra":
+                return cast("object", getattr(value, field.name))
+        return cast("object", value.extra.get(key))
+    return None
+
+
+def _alike(one: Any, other: Any) -> tuple[Any, Any]:
+    """A time beside a text that is one."""
+    if isinstance(one, datetime) and isinstance(other, str):
+        return one, _time(other)
+    if isinstance(other, datetime) and isinstance(one, str):
+        return _time(one), other
+    return one, other
+
+
+def _time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"The condition compares a time with {text!r}, which is none by ISO 8601.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    one, other = _alike(one, other)
+    # True is 1 to Python, and another value to JSON.
+    if isinstance(one, bool) != isinstance(other, bool):
+        return False
+    return bool(one == other)
+
+
+def _ordered(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def compare(one: Any, other: Any) -> bool:
+        if one is None or other is None:
+            return False
+        one, other = _alike(one, other)
+        try:
+            return bool(holds(one, other))
+        except TypeError:
+            kinds = f"{type(one).__name__} and {type(other).__name__}"
+            raise ConfigurationError(f"The condition compares the size of values that have none in common: {kinds}.") from None
+
+    return compare
+
+
+def _contains(one: Any, other: Any) -> bool:
+    if other is None:
+        return False
+    if isinstance(other, str) and not isinstance(one, str):
+        return False
+    if isinstance(other, list):
+        return any(_equal(one, item) for item in cast("list[object]", other))
+    try:
+        return one in other
+    except TypeError:
+        raise ConfigurationError(f"The condition looks into a {type(other).__name__}, which holds nothing.") from None
+
+
+_COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+    ast.Eq: _equal,
+    ast.NotEq: lambda one, other: not _equal(one, other),
+    ast.Is: _equal,
+    ast.IsNot: lambda one, other: not _equal(one, other),
+    ast.Lt: _ordered(lambda one, other: one < other),
+    ast.LtE: _ordered(lambda one, other: one <= other),
+    ast.Gt: _ordered(lambda one, other: one > other),
+    ast.GtE: _ordered(lambda one, other: one >= other),
+    ast.In: _contains,
+    ast.NotIn: lambda one, other: not _contains(one, other),
+}
