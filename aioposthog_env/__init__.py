@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from aioposthog_env.policy.retry import RetryPolicy
     from aioposthog_env.sandbox import Sandbox
     from aioposthog_env.session import PostHogSession, log_in
+    from aioposthog_env.settings_file import SettingsFile
     from aioposthog_env.transport import Timeout
 
 _ROOMS = {
@@ -109,6 +110,7 @@ _ROOMS = {
     "policy.retry": ("RetryPolicy",),
     "sandbox": ("Sandbox",),
     "session": ("PostHogSession", "log_in"),
+    "settings_file": ("SettingsFile",),
     "transport": ("Timeout",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
@@ -166,6 +168,7 @@ __all__ = [
     "Selection",
     "ServerError",
     "SessionCookie",
+    "SettingsFile",
     "SettingsNotAppliedError",
     "SinkError",
     "StateChangedError",

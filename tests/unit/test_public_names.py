@@ -10,7 +10,7 @@ import aioposthog_env
 
 NAMES = """
     SERVER_LIMITS UNSET AccessReport ActivityEntry ApiError AsyncEnvironments AuthenticationError BulkError BulkReport BulkRun
-    EnvironmentPlan FieldChange Journal Plan Selected Selection SinkError WaitTimeoutError Where
+    EnvironmentPlan FieldChange Journal Plan Selected Selection SettingsFile SinkError WaitTimeoutError Where
     ClientStateError ConfigurationError ConflictError Credential CredentialNotAcceptedError DecodeError EndpointAccess
     Environment EnvironmentAccess EnvironmentRef EnvironmentSummary Era IngestionRestriction InvalidSettingsError JournalError
     KeyInfo NotFoundError NotSentError OAuthToken Outcome OutcomeUnknownError PermissionDeniedError PersonalAPIKey

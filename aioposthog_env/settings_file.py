@@ -1,0 +1,363 @@
+"""Files of desired settings, in YAML, TOML or JSON (extra ``cli``).
+
+For example::
+
+    settings:                 # for all that are selected
+      anonymize_ips: true
+      slack_incoming_webhook: {env: SLACK_WEBHOOK}
+    overrides:                # later ones win
+      - select: {names: ["staging-*"], where: 'timezone == "UTC"'}
+        settings: {session_recording_opt_in: false}
+    ignore: [surveys_opt_in]
+    environments:             # what `export` writes
+      - id: 42
+        settings: {timezone: Europe/Berlin}
+
+Everything is checked when the file is read, and every problem is told at once with its line. A sensitive setting is best taken
+from an environment variable; ``dump_settings`` never writes one.
+"""
+
+import difflib
+import io
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeAlias, cast
+
+import attrs
+
+from aioposthog_env.bulk.selection import Selection
+from aioposthog_env.bulk.where import Where
+from aioposthog_env.errors import ConfigurationError, DecodeError
+from aioposthog_env.models.converter import structure, unstructure
+from aioposthog_env.models.differences import SENSITIVE
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.models.settings import FACTS, TeamSettings
+from aioposthog_env.models.validation import problems_of
+
+Format: TypeAlias = Literal["yaml", "json"]
+Steps: TypeAlias = tuple[str | int, ...]
+
+_LARGEST: Final = 5 * 2**20
+_MOST_VALUES: Final = 200_000
+_SECTIONS: Final = ("settings", "overrides", "ignore", "environments")
+_CRITERIA: Final = ("ids", "names", "where", "organization", "project")
+
+
+@attrs.frozen
+class Override:
+    """Other settings for some environments."""
+
+    selection: Selection
+    settings: TeamSettings
+
+
+@attrs.frozen(kw_only=True)
+class SettingsFile:
+    """Desired settings, for all environments and for some.
+
+    Attributes:
+        settings: For all.
+        overrides: For some; where several match, later ones win.
+        ignore: Settings that are left as they are, whatever is desired.
+    """
+
+    settings: TeamSettings = attrs.field(factory=TeamSettings)
+    overrides: tuple[Override, ...] = ()
+    ignore: frozenset[str] = frozenset()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file ending in ``.yaml``, ``.yml``, ``.toml`` or ``.json``.
+
+        Raises:
+            ConfigurationError: It cannot be read; or all that is wrong in it, with lines and the nearest known names.
+        """
+        source = _read(Path(path))
+        reader = _Reader(source)
+        made = reader.file(source.value)
+        if reader.problems:
+            raise ConfigurationError(f"{path} cannot be used:\n" + "\n".join(f"  {problem}" for problem in reader.problems))
+        return cls(**made)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The environments that the file names by id."""
+        return tuple(sorted({one for override in self.overrides for one in override.selection.ids}))
+
+    def desired(self, environment: Environment) -> TeamSettings:
+        """What is desired of an environment; ``environments.plan`` takes this method as it is."""
+        wanted = dict(self.settings.set_fields())
+        for override in self.overrides:
+            if override.selection.matches(environment):
+                wanted |= dict(override.settings.set_fields())
+        return TeamSettings(**{name: cast("Any", value) for name, value in wanted.items() if name not in self.ignore})
+
+
+def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml") -> str:
+    """The settings of environments as a file that ``SettingsFile.load`` reads.
+
+    Left out are sensitive settings, names, and what no PostHog takes back.
+    """
+    document: dict[str, JSONValue] = {"environments": [_described(environment) for environment in environments]}
+    if format == "json":
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.sort_base_mapping_type_on_output = False
+    written = io.StringIO()
+    yaml.dump(document, written)
+    left_out = ", ".join(sorted(SENSITIVE))
+    return f"# Left out, because they hold secrets: {left_out}\n{written.getvalue()}"
+
+
+def _described(environment: Environment) -> JSONValue:
+    settings = unstructure(environment.settings)
+    # Some settings read as null until they are set, and take no null.
+    left_out = SENSITIVE | {"name"} | {name for name, _ in problems_of(environment.settings)}
+    kept: dict[str, JSONValue] = {name: settings[name] for name in sorted(settings) if name not in left_out}
+    return {"id": environment.id, "name": environment.name, "settings": kept}
+
+
+@attrs.frozen
+class _Source:
+    """What a file holds, as plain JSON, and where its keys stand."""
+
+    value: object
+    places: Mapping[Steps, tuple[int, int]]
+    text: str
+
+    def place(self, steps: Steps) -> str:
+        """Line and column of a key, as far as they are known."""
+        for length in range(len(steps), 0, -1):
+            if (place := self.places.get(steps[:length])) is not None:
+                return f"line {place[0] + 1}, column {place[1] + 1}"
+        # TOML and JSON do not tell where a key stands; the first line that begins with it does.
+        for step in reversed(steps):
+            pattern = rf'^[\s{{,\[]*["\']?{re.escape(str(step))}["\']?\s*[:=\]]'
+            if isinstance(step, str) and (found := re.search(pattern, self.text, re.MULTILINE)):
+                return f"line {self.text.count(chr(10), 0, found.end()) + 1}"
+        return "line 1"
+
+
+def _read(path: Path) -> _Source:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigurationError(f"{path} is larger than 5 MB, and no file of settings.")
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8.") from None
+    read = {".yaml": _read_yaml, ".yml": _read_yaml, ".toml": _read_toml, ".json": _read_json}.get(path.suffix.lower())
+    if read is None:
+        raise ConfigurationError(f"{path} must end in .yaml, .yml, .toml or .json.")
+    try:
+        return read(text)
+    except _SyntaxProblem as problem:
+        raise ConfigurationError(f"{path} cannot be read: {problem}.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path} is nested too deep.") from None
+
+
+class _SyntaxProblem(Exception):  # noqa: N818  never leaves this module
+    """Not the language that the ending promises."""
+
+
+def _read_yaml(text: str) -> _Source:
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+    except ModuleNotFoundError:
+        raise ConfigurationError("YAML files need the extra: pip install 'aioposthog-env[cli]'") from None
+    try:
+        yaml: Any = YAML(typ="rt", pure=True)
+        loaded = yaml.load(text)
+    except (YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+        said = str(getattr(error, "problem", None) or "not YAML").splitlines()[0]
+        raise _SyntaxProblem(f"{where}{said}") from None
+    places: dict[Steps, tuple[int, int]] = {}
+    return _Source(_plain(loaded, (), places, [0]), places, text)
+
+
+def _plain(value: Any, steps: Steps, places: dict[Steps, tuple[int, int]], seen: list[int]) -> object:
+    """A value of ruamel.yaml as plain JSON, with the places of its keys. Aliases are followed, up to a bound."""
+    seen[0] += 1
+    if seen[0] > _MOST_VALUES:
+        raise _SyntaxProblem("it holds too many values, or aliases that repeat themselves")
+    if isinstance(value, Mapping):
+        mapping = cast("Any", value)
+        for key in mapping:
+            places[*steps, str(key)] = mapping.lc.key(key)
+        return {str(key): _plain(item, (*steps, str(key)), places, seen) for key, item in mapping.items()}
+    if isinstance(value, list):
+        items = cast("Any", value)
+        for number in range(len(items)):
+            places[*steps, number] = items.lc.item(number)
+        return [_plain(item, (*steps, number), places, seen) for number, item in enumerate(items)]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _read_toml(text: str) -> _Source:
+    try:
+        return _Source(tomllib.loads(text), {}, text)
+    except tomllib.TOMLDecodeError as error:
+        raise _SyntaxProblem(str(error)) from None
+
+
+def _read_json(text: str) -> _Source:
+    try:
+        return _Source(json.loads(text, object_pairs_hook=_no_duplicates), {}, text)
+    except json.JSONDecodeError as error:
+        raise _SyntaxProblem(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    keys = [key for key, _ in pairs]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise _SyntaxProblem(f"the key {twice!r} stands twice in one object")
+    return dict(pairs)
+
+
+class _Reader:
+    """Turns what a file holds into selections and settings, and collects what is wrong."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self.problems: list[str] = []
+
+    def _problem(self, steps: Steps, what: str) -> None:
+        self.problems.append(f"{self._source.place(steps)}: {what}")
+
+    def _mapping(self, value: object, steps: Steps, known: Sequence[str], what: str) -> dict[str, object]:
+        """An object whose keys are known."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._problem(steps, f"{what} must be a mapping")
+            return {}
+        found = cast("dict[str, object]", value)
+        for key in found:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(known)}" if len(known) < 8 else ""
+                self._problem((*steps, key), f"{what} has no {key!r}{hint}")
+        return {key: item for key, item in found.items() if key in known}
+
+    def _list(self, value: object, steps: Steps, what: str) -> list[object]:
+        if value is None:
+            return []
+        if isinstance(value, list):
+            return cast("list[object]", value)
+        self._problem(steps, f"{what} must be a list")
+        return []
+
+    def file(self, value: object) -> dict[str, Any]:
+        """What ``SettingsFile`` is made with."""
+        sections = self._mapping(value, (), _SECTIONS, "the file")
+        if not sections and not self.problems:
+            self._problem((), f"nothing is in it; it takes {', '.join(_SECTIONS)}")
+        overrides = [
+            Override(
+                self._selection(part.get("select"), ("overrides", number, "select")),
+                self._settings(part.get("settings"), ("overrides", number, "settings")),
+            )
+            for number, part in self._parts(sections, "overrides", ("select", "settings"))
+        ]
+        overrides += [
+            Override(
+                self._selection({"ids": [part.get("id")]}, ("environments", number, "id")),
+                self._settings(part.get("settings"), ("environments", number, "settings")),
+            )
+            for number, part in self._parts(sections, "environments", ("id", "name", "settings"))
+        ]
+        ignored = self._list(sections.get("ignore"), ("ignore",), "ignore")
+        for number, name in enumerate(ignored):
+            if name not in FACTS:
+                self._unknown(str(name), ("ignore", number))
+        settings = self._settings(sections.get("settings"), ("settings",))
+        return {"settings": settings, "overrides": tuple(overrides), "ignore": frozenset(map(str, ignored))}
+
+    def _parts(self, sections: Mapping[str, object], name: str, keys: Sequence[str]) -> list[tuple[int, dict[str, object]]]:
+        parts = self._list(sections.get(name), (name,), name)
+        return [(number, self._mapping(part, (name, number), keys, f"one of {name}")) for number, part in enumerate(parts)]
+
+    def _unknown(self, name: str, steps: Steps) -> None:
+        near = difflib.get_close_matches(name, FACTS, n=1)
+        self._problem(steps, f"there is no setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+    def _settings(self, value: object, steps: Steps) -> TeamSettings:
+        if value is not None and not isinstance(value, dict):
+            self._problem(steps, "settings must be a mapping")
+            return TeamSettings()
+        taken: dict[str, Any] = {}
+        for name, item in cast("dict[str, Any]", value or {}).items():
+            where = (*steps, name)
+            if name not in FACTS:
+                self._unknown(name, where)
+                continue
+            try:
+                settings = structure({name: self._from_environment(name, item, where)}, TeamSettings)
+            except (DecodeError, ConfigurationError) as error:
+                self._problem(where, f"{name}: {error.message}")
+                continue
+            wrong = problems_of(settings)
+            for _, what in wrong:
+                self._problem(where, f"{name} {what}")
+            if not wrong:
+                taken[name] = getattr(settings, name)
+        return TeamSettings(**taken)
+
+    def _from_environment(self, name: str, item: object, where: Steps) -> Any:
+        """A sensitive setting that is to be taken from an environment variable; any other as it is."""
+        if name not in SENSITIVE or not isinstance(item, dict):
+            return item
+        given = cast("dict[str, object]", item)
+        if list(given) != ["env"]:
+            return given
+        variable = str(given["env"])
+        text = os.environ.get(variable)
+        if text is None:
+            self._problem(where, f"{name}: the environment variable {variable} is not set")
+            return None
+        if name == "slack_incoming_webhook":
+            return text
+        try:
+            return json.loads(text)
+        except ValueError:
+            self._problem(where, f"{name}: the environment variable {variable} holds no JSON")
+            return None
+
+    def _selection(self, value: object, steps: Steps) -> Selection:
+        found = self._mapping(value, steps, _CRITERIA, "select")
+        ids, names = (self._list(found.get(key), (*steps, key), key) for key in ("ids", "names"))
+        if not found and value is not None:
+            self._problem(steps, f"select needs one of {', '.join(_CRITERIA)}")
+        if bad := [one for one in ids if type(one) is not int or one < 1]:
+            self._problem((*steps, "ids"), f"{bad[0]!r} is not the id of an environment")
+        where = None
+        if (text := found.get("where")) is not None:
+            try:
+                where = Where.parse(str(text))
+            except ConfigurationError as error:
+                self._problem((*steps, "where"), error.message)
+        project, organization = found.get("project"), found.get("organization")
+        return Selection(
+            ids=[one for one in ids if type(one) is int],
+            names=[str(one) for one in names],
+            where=where,
+            project_id=project if isinstance(project, int) else None,
+            organization_id=None if organization is None else str(organization),
+        )

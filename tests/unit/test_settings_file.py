@@ -1,0 +1,143 @@
+"""Files of desired settings: what they mean, and that what is wrong is told with its place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioposthog_env import ConfigurationError, Environment, Sandbox, Secret, TeamSettings
+from aioposthog_env.settings_file import SettingsFile, dump_settings
+from tests.conftest import connect
+
+YAML = """\
+settings:
+  anonymize_ips: true
+  timezone: "UTC"
+  slack_incoming_webhook: {env: HOOK}
+overrides:
+  - select: {names: ["staging-*"], where: "not is_demo"}
+    settings: {timezone: Europe/Berlin, surveys_opt_in: true}
+  - select: {ids: [7]}
+    settings: {timezone: Asia/Tokyo}
+ignore: [surveys_opt_in]
+"""
+
+TOML = """\
+ignore = ["surveys_opt_in"]
+
+[settings]
+anonymize_ips = true
+timezone = "UTC"
+slack_incoming_webhook = { env = "HOOK" }
+
+[[overrides]]
+select = { names = ["staging-*"], where = "not is_demo" }
+settings = { timezone = "Europe/Berlin", surveys_opt_in = true }
+
+[[overrides]]
+select = { ids = [7] }
+settings = { timezone = "Asia/Tokyo" }
+"""
+
+
+def write(folder: Path, text: str, ending: str = "yaml") -> Path:
+    path = folder / f"policy.{ending}"
+    path.write_text(text)
+    return path
+
+
+def environment(id: int, name: str, **settings: Any) -> Environment:
+    return Environment(id=id, name=name, settings=TeamSettings(name=name, **settings))
+
+
+@pytest.mark.parametrize(("ending", "text"), [("yaml", YAML), ("toml", TOML)])
+def test_later_overrides_win_and_what_is_ignored_is_left_out(
+    ending: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK", "https://hooks.example.com/x")
+    file = SettingsFile.load(write(tmp_path, text, ending))
+    hook = Secret("https://hooks.example.com/x")
+    common = {"anonymize_ips": True, "slack_incoming_webhook": hook}
+    assert file.desired(environment(1, "prod", is_demo=False)) == TeamSettings(timezone="UTC", **common)  # type: ignore[arg-type]
+    assert file.desired(environment(2, "Staging-1", is_demo=False)).timezone == "Europe/Berlin"
+    assert file.desired(environment(3, "staging-2", is_demo=True)).timezone == "UTC"
+    assert file.desired(environment(7, "staging-7", is_demo=False)).timezone == "Asia/Tokyo"
+    assert file.ids == (7,)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("settings:\n  anonymise_ips: true\n", "line 2, column 3: there is no setting 'anonymise_ips'; did you mean"),
+        ("settings:\n  timezone: UTC\n  anonymize_ips: NO\n", "line 3, column 3: anonymize_ips: expected true or false"),
+        ("settings:\n  week_start_day: 9\n", "line 2, column 3: week_start_day"),
+        ("setings: {}\n", "line 1, column 1: the file has no 'setings'; did you mean 'settings'?"),
+        ("overrides:\n  - select: {names: [a]}\n    settings: {timezon: UTC}\n", "line 3, column 16: there is no setting"),
+        ("overrides:\n  - select: {where: 'timezon == 1'}\n    settings: {}\n", "did you mean timezone?"),
+        ("overrides:\n  - select: {ids: [x]}\n    settings: {}\n", "'x' is not the id of an environment"),
+        ("overrides:\n  - select: {}\n    settings: {}\n", "select needs one of"),
+        ("ignore: [surveys]\n", "there is no setting 'surveys'"),
+        ("ignore: surveys_opt_in\n", "ignore must be a list"),
+        ("settings: [1]\n", "settings must be a mapping"),
+        ("settings:\n  slack_incoming_webhook: {env: NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE is not set"),
+        ("settings:\n  timezone: UTC\n  timezone: UTC\n", "line 3, column 3: found duplicate key"),
+        ("settings:\n\ttimezone: UTC\n", "line 2"),
+        ("a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + "".join(
+            f"{chr(c + 1)}: &{chr(c + 1)} [{', '.join(['*' + chr(c)] * 8)}]\n" for c in range(98, 106)), "aliases that repeat"),
+        ("", "nothing is in it"),
+        ("- 1\n", "the file must be a mapping"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SettingsFile.load(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SettingsFile.load(write(tmp_path, "settings:\n  anonymise_ips: true\n  timezone: 5\nignore: [x]\n"))
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("ending", "text", "said"),
+    [
+        ("toml", "[settings]\ntimezone = 5\n", "line 2: timezone: expected a text"),
+        ("toml", "[settings\n", "cannot be read"),
+        ("json", '{"settings": {\n"anonymise_ips": true}}', "line 2: there is no setting"),
+        ("json", '{"settings": {"timezone": "a", "timezone": "b"}}', "stands twice"),
+        ("json", "{", "line 1, column 2"),
+        ("txt", "", "must end in"),
+    ],
+)
+def test_other_languages_tell_their_lines_too(ending: str, text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SettingsFile.load(write(tmp_path, text, ending))
+    assert said in str(caught.value)
+
+
+def test_a_file_that_is_not_there_too_large_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        SettingsFile.load(tmp_path / "none.yaml")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (5 * 2**20 + 1))
+    with pytest.raises(ConfigurationError, match="larger than 5 MB"):
+        SettingsFile.load(tmp_path / "large.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"settings: \xe4")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        SettingsFile.load(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize("format", ["yaml", "json"])
+async def test_what_was_written_reads_as_what_is_there(format: Any, tmp_path: Path) -> None:
+    async with Sandbox(3) as sandbox, connect(sandbox) as environments:
+        sandbox.environment(2).settings["slack_incoming_webhook"] = "https://hooks.example.com/very-secret"
+        read = [one.value for one in await environments.each([1, 2, 3]).retrieve() if one.value is not None]
+        text = dump_settings(read, format=format)
+        assert not any(secret in text for secret in [*sandbox.secrets, "very-secret"])
+        file = SettingsFile.load(write(tmp_path, text, format))
+        plan = await environments.plan(file.desired, file.ids)
+        assert plan.changing == ()
+        sandbox.environment(2).settings["timezone"] = "Asia/Tokyo"
+        plan = await environments.plan(file.desired, file.ids)
+        assert [(one.ref.id, [change.name for change in one.changes]) for one in plan.changing] == [(2, ["timezone"])]
