@@ -177,6 +177,14 @@ class BulkRun(Generic[T]):
         """The error that ended the run before all environments were tried; None where none did."""
         return self._stopped_by
 
+    def stop(self) -> None:
+        """Begin no further environment. What is in flight is finished; the rest is skipped as ``stopped``.
+
+        May be called at any time, for example when a person interrupts a run that somebody iterates over or awaits.
+        """
+        words = "The run was stopped before the turn of this environment came. Nothing was sent to it."
+        self._stopped_by = self._stopped_by or PostHogEnvError(words)
+
     def __aiter__(self) -> AsyncIterator[Outcome[T]]:
         return self
 

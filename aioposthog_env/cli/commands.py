@@ -1,13 +1,14 @@
 """What ``list``, ``show`` and ``set`` do."""
 
 import difflib
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import msgspec
 
-from aioposthog_env.auth import PersonalAPIKey
+from aioposthog_env.auth import PersonalAPIKey, SessionCookie
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
@@ -23,21 +24,35 @@ SANDBOX_ENVIRONMENTS = 25
 
 
 @asynccontextmanager
-async def connect(connection: Connection) -> AsyncGenerator[AsyncEnvironments, None]:
-    """A client for the host that was asked for, or for an embedded PostHog."""
+async def connect(connection: Connection, *, session: bool = False) -> AsyncGenerator[AsyncEnvironments, None]:
+    """A client for the host that was asked for, or for an embedded PostHog.
+
+    Args:
+        connection: Which host.
+        session: Use a person's session, where the variables hold one: what is to be called takes no key.
+    """
     if not connection.sandbox:
-        async with AsyncEnvironments(connection.host) as environments:
+        auth = _session_from_environment() if session else None
+        async with AsyncEnvironments(connection.host, auth=auth) as environments:
             yield environments
         return
     if connection.host is not None:
         raise ConfigurationError("Give --host or --sandbox, not both.")
     from aioposthog_env.sandbox import Sandbox
 
-    async with (
-        Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox,
-        AsyncEnvironments(sandbox.url, auth=PersonalAPIKey(sandbox.key())) as environments,
-    ):
-        yield environments
+    async with Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
+        person = sandbox.session()
+        cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
+        async with AsyncEnvironments(sandbox.url, auth=cookie if session else key) as environments:
+            yield environments
+
+
+def _session_from_environment() -> SessionCookie | None:
+    """The cookies of a browser's session; None where the variables are not set."""
+    cookie, csrf = os.environ.get("POSTHOG_SESSION_ID"), os.environ.get("POSTHOG_CSRF_TOKEN")
+    if bool(cookie) != bool(csrf):
+        raise ConfigurationError("A session needs both variables, POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN.")
+    return SessionCookie(cookie, csrf) if cookie and csrf else None
 
 
 async def list_environments(connection: Connection, search: str | None) -> int:
@@ -100,22 +115,36 @@ def parse_assignments(what: Sequence[str]) -> tuple[list[int], TeamSettings]:
         ConfigurationError: No id, no setting, an unknown setting, or a value that no PostHog takes.
     """
     ids: list[int] = []
-    wire: dict[str, JSONValue] = {}
+    assignments: list[str] = []
     for item in what:
-        name, equals, text = item.partition("=")
-        if equals:
-            _must_be_known(name)
-            wire[name] = _value(name, text)
+        if "=" in item:
+            assignments.append(item)
         elif item.isascii() and item.isdigit() and int(item) > 0:
             ids.append(int(item))
         else:
             raise ConfigurationError(f"{item!r} is neither the id of an environment nor NAME=VALUE.")
     _must_name(ids)
+    return ids, assigned(assignments)
+
+
+def assigned(assignments: Sequence[str]) -> TeamSettings:
+    """Settings from NAME=VALUE.
+
+    Raises:
+        ConfigurationError: No setting, an unknown one, or a value that no PostHog takes.
+    """
+    wire: dict[str, JSONValue] = {}
+    for item in assignments:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{item!r} is not NAME=VALUE.")
+        _must_be_known(name)
+        wire[name] = _value(name, text)
     if not wire:
         raise ConfigurationError("No setting was given; add NAME=VALUE, for example anonymize_ips=true.")
     settings = structure(wire, TeamSettings)
     check(settings)
-    return ids, settings
+    return settings
 
 
 def _must_name(ids: Sequence[int]) -> None:

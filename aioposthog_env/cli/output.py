@@ -21,11 +21,26 @@ class Output:
 
     def say(self, sentence: str) -> None:
         """Print words; text from outside cannot style them or move the cursor."""
-        self.words.print(Text(_harmless(sentence)))
+        for line in sentence.splitlines():
+            self.words.print(Text(_harmless(line)))
 
     def data(self, value: object) -> None:
         """Print a value as JSON."""
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+    def text(self, text: str) -> None:
+        """Print lines of text as they are, made harmless."""
+        for line in text.splitlines():
+            sys.stdout.write(_harmless(line) + "\n")
+
+    def line(self, value: object) -> None:
+        """Print a value as one line of JSON, at once."""
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.flush()
+
+    def ask(self, question: str) -> None:
+        """Print a question; the answer is typed behind it."""
+        self.words.print(Text(_harmless(question)), end="")
 
     def flush(self) -> None:
         """Let what was printed be seen now, also through a pipe."""

@@ -186,6 +186,23 @@ async def test_a_run_stops_after_so_many_failures() -> None:
     assert (report.counts["failed"], report.counts["skipped"]) == (3, 97)
 
 
+async def test_a_stopped_run_finishes_what_is_in_flight_and_skips_the_rest() -> None:
+    started: list[int] = []
+
+    async def work(ref: EnvironmentRef) -> Result[int]:
+        started.append(ref.id)
+        await asyncio.sleep(1)
+        return Result(ref.id, 1, 0.0)
+
+    run = run_of(range(1, 11), work, concurrency=3)
+    asyncio.get_running_loop().call_later(1.5, run.stop)
+    report = await run
+    assert sorted(started) == [1, 2, 3, 4, 5, 6]
+    assert report.counts == {"succeeded": 6, "unchanged": 0, "failed": 0, "unknown": 0, "skipped": 4}
+    assert {one.reason for one in report.skipped} == {"stopped"}
+    assert "Nothing was sent" in str(report.stopped_by)
+
+
 async def test_leaving_early_cancels_the_workers() -> None:
     cancelled: list[int] = []
 

@@ -1,0 +1,84 @@
+"""What ``export`` and ``audit`` do."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from aioposthog_env.bulk.drift import drift, majority
+from aioposthog_env.bulk.selection import Selected
+from aioposthog_env.cli import DONE, PARTLY
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.choice import Choice, chosen
+from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.output import Output
+from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.settings_file import SettingsFile, dump_settings
+
+
+async def export(
+    connection: Connection, ids: Sequence[int], choice: Choice, *, format: Literal["yaml", "json"], path: Path | None
+) -> int:
+    """Write settings to a file that ``plan --settings`` takes."""
+    output = Output(json=connection.json)
+    async with connect(connection) as environments:
+        selected = await chosen(environments, output, ids, choice)
+        read = await _read(environments, selected, connection.concurrency)
+    text = dump_settings(read, format=format)
+    if path is None:
+        output.text(text.rstrip("\n"))
+        return DONE
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    output.say(f"{len(read)} environments written to {path}.")
+    return DONE
+
+
+async def _read(environments: AsyncEnvironments, selected: Sequence[Selected], concurrency: int) -> list[Environment]:
+    """The environments; those that a condition has read already are not read again.
+
+    Raises:
+        BulkError: One could not be read.
+    """
+    known = {one.ref.id: one.environment for one in selected if one.environment is not None}
+    missing = [one.ref for one in selected if one.ref.id not in known]
+    report = await environments.each(missing, concurrency=concurrency).retrieve()
+    report.raise_for_failures()
+    known |= {one.ref.id: one.value for one in report if one.value is not None}
+    return [known[id] for id in sorted(known)]
+
+
+async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None) -> int:
+    """Show where environments differ from a file, or from what most of them have."""
+    output = Output(json=connection.json)
+    file = None if policy is None else SettingsFile.load(policy)
+    async with connect(connection) as environments:
+        selected = await chosen(environments, output, ids, choice)
+        if file is not None:
+            plan = await environments.plan(file.desired, [one.ref for one in selected], concurrency=connection.concurrency)
+            rows = [
+                (one.ref.id, one.name, change.name, *(("(secret)",) * 2 if change.sensitive else (change.before, change.after)))
+                for one in plan.changing
+                for change in one.changes
+            ]
+            for ref, why in plan.unreadable:
+                output.say(f"{ref.id} could not be read: {why}")
+        else:
+            read = await _read(environments, selected, connection.concurrency)
+            usual = majority(read)
+            rows = [
+                (each.id, each.name, one.name, *(("(secret)",) * 2 if one.sensitive else (one.value, one.usual)))
+                for each in read
+                for one in drift(each, usual)
+            ]
+    names = ("id", "name", "setting", "value", "usual" if file is None else "desired")
+    if connection.json:
+        for row in rows:
+            output.line(dict(zip(names, row, strict=True)))
+    else:
+        output.table(names, [(*row[:3], *(msgspec.json.encode(value).decode() for value in row[3:])) for row in rows])
+    output.say(f"{len({row[0] for row in rows})} of {len(selected)} environments differ, in {len(rows)} settings.")
+    return PARTLY if rows else DONE

@@ -1,0 +1,199 @@
+"""What ``plan``, ``apply``, ``undo`` and ``runs`` do."""
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+from platformdirs import user_state_path
+
+from aioposthog_env.bulk.apply import Desired
+from aioposthog_env.bulk.journal import Journal
+from aioposthog_env.bulk.plan import Plan
+from aioposthog_env.cli import DONE, PARTLY
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
+from aioposthog_env.cli.commands import assigned, connect
+from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.settings_file import SettingsFile
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """What is desired, from the arguments."""
+
+    assignments: Sequence[str] = ()
+    file: Path | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything is."""
+        return bool(self.assignments) or self.file is not None
+
+
+@attrs.frozen(kw_only=True)
+class HowToApply:
+    """The arguments of ``apply`` that are about how."""
+
+    journal: Path | None
+    no_journal: bool
+    canary: int
+    verify: bool
+    max_age: float
+    stop_after_failures: int | None
+    dry_run: bool
+    yes: bool
+
+
+async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
+    """Show what would change, and perhaps save it."""
+    output = Output(json=connection.json)
+    async with connect(connection) as environments:
+        plan = await _planned(environments, output, ids, choice, wanted, connection.concurrency)
+    if save is not None:
+        plan.save(save)
+        output.say(f"Saved as {save}; apply it with: aioposthog-env apply {save}")
+    if connection.json:
+        output.data(plan.to_json())
+    else:
+        output.text(str(plan))
+    return PARTLY if plan.changing or plan.unreadable else DONE
+
+
+async def _planned(
+    environments: AsyncEnvironments, output: Output, ids: Sequence[int], choice: Choice, wanted: Wanted, concurrency: int
+) -> Plan:
+    if bool(wanted.assignments) == (wanted.file is not None):
+        raise ConfigurationError("Give what is desired either as --set NAME=VALUE or as --settings FILE.")
+    desired: Desired
+    if wanted.file is not None:
+        file = SettingsFile.load(wanted.file)
+        desired = file.desired
+        if not ids and choice == UNCHOSEN and file.ids:
+            ids = file.ids  # the file names the environments itself
+    else:
+        desired = assigned(wanted.assignments)
+    selected = await chosen(environments, output, ids, choice)
+    return await environments.plan(desired, [one.ref for one in selected], concurrency=concurrency)
+
+
+async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
+    """Apply a plan that was saved, or one that is made now."""
+    if (path is None) == (not wanted.is_given):
+        raise ConfigurationError(
+            "Give a plan (`apply plan.json`), or what is desired and where (`apply --settings FILE --all`)."
+        )
+    output = Output(json=connection.json)
+    async with connect(connection) as environments:
+        if path is not None:
+            plan = Plan.load(path)
+        else:
+            plan = await _planned(environments, output, (), choice, wanted, connection.concurrency)
+        output.say(str(plan))
+        if not plan.changing and not plan.unreadable:
+            return finish_nothing(output)
+        journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
+        if journal is not None and path is None:
+            path = journal.with_suffix(".plan.json")
+            plan.save(path)
+        if not how.dry_run:
+            confirm(
+                output,
+                f"change {len(plan.changing)} environments",
+                yes=how.yes,
+                explicit=path is not None or choice == UNCHOSEN,
+            )
+        run = environments.apply(
+            plan,
+            journal=journal,
+            concurrency=connection.concurrency,
+            max_age=how.max_age,
+            verify=how.verify,
+            canary=how.canary,
+            stop_after_failures=how.stop_after_failures,
+            dry_run=how.dry_run,
+            keep="outcomes",
+        )
+        watched = await watch(output, run, "changing", len(plan) + len(plan.unreadable))
+    if journal is not None:
+        output.say(f"Recorded in {journal}; undo with: aioposthog-env undo {journal}")
+    if how.dry_run:
+        return PARTLY
+    resume = [] if journal is None else ["aioposthog-env", "apply", str(path), "--journal", str(journal), "--yes"]
+    return finish(output, watched, resume)
+
+
+def finish_nothing(output: Output) -> int:
+    """Nothing had to be done."""
+    output.say("Everything is as desired.")
+    if output.json:
+        output.line({"summary": {"succeeded": 0, "unchanged": 0, "failed": 0, "unknown": 0, "skipped": 0}})
+    return DONE
+
+
+async def undo(connection: Connection, journal: Path, run: str, *, yes: bool) -> int:
+    """Give back what a run has changed."""
+    output = Output(json=connection.json)
+    counts = next((one.counts for one in await Journal(journal).runs() if one.name == run), None)
+    if counts is None:
+        raise ConfigurationError(f"{journal} holds no run {run!r}. See: aioposthog-env runs {journal}")
+    changed = counts.get("succeeded", 0) + counts.get("unknown", 0) + counts.get("intended", 0)
+    output.say(f"The run {run!r} of {journal} has changed {changed} environments.")
+    confirm(output, f"undo {changed} environments", yes=yes, explicit=True)
+    async with connect(connection) as environments:
+        undoing = environments.undo(journal, run=run, concurrency=connection.concurrency, keep="outcomes")
+        watched = await watch(output, undoing, "undoing", changed)
+    return finish(output, watched, ["aioposthog-env", "undo", str(journal), "--run", run, "--yes"])
+
+
+async def runs(connection: Connection, places: Sequence[Path]) -> int:
+    """List the runs of journals."""
+    output = Output(json=connection.json)
+    found: list[Path] = []
+    for place in places or [journal_folder()]:
+        found += sorted(place.glob("*.db")) if place.is_dir() else [place]
+    rows: list[dict[str, object]] = []
+    every: list[Mapping[str, int]] = []
+    for path in found:
+        for one in await Journal(path).runs():
+            every.append(one.counts)
+            rows.append(
+                {
+                    "journal": str(path),
+                    "run": one.name,
+                    "started": one.started.isoformat(timespec="seconds"),
+                    "host": one.host,
+                    "endpoint": one.endpoint,
+                    "counts": {state: count for state, count in one.counts.items() if count},
+                }
+            )
+    if connection.json:
+        for row in rows:
+            output.line(row)
+    else:
+        shown = [(*list(row.values())[:-1], _counted(counts)) for row, counts in zip(rows, every, strict=True)]
+        output.table(("journal", "run", "started", "host", "endpoint", "outcomes"), shown)
+        output.say(f"{len(rows)} runs")
+    return DONE
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def journal_folder() -> Path:
+    """Where runs are recorded that were given no journal."""
+    folder = user_state_path("aioposthog-env") / "runs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def new_journal(command: str) -> Path:
+    """A new file in that folder."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+    return journal_folder() / f"{now}-{command}-{os.getpid()}.db"

@@ -1,0 +1,93 @@
+"""Which environments a command is about, from its arguments."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    from aioposthog_env.bulk.selection import Selected
+    from aioposthog_env.cli.output import Output
+    from aioposthog_env.environments import AsyncEnvironments
+
+CHOICE = Group("Which environments", sort_key=0)
+_SHOWN = 12
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Everything that is given must hold; of several names, any one may."""
+
+    name: Annotated[list[str], Parameter(group=CHOICE, negative="")] = field(default_factory=list[str])
+    "Names, with * and ?; may be repeated: --name 'prod-*'."
+    where: Annotated[str | None, Parameter(group=CHOICE)] = None
+    "A condition: --where 'timezone == \"UTC\" and not anonymize_ips'."
+    organization: Annotated[str | None, Parameter(group=CHOICE)] = None
+    "The id of an organization."
+    project: Annotated[int | None, Parameter(group=CHOICE)] = None
+    "The id of a project."
+    all: Annotated[bool, Parameter(group=CHOICE, negative="")] = False
+    "All that the credential can see."
+    ids_from: Annotated[Path | None, Parameter(group=CHOICE, allow_leading_hyphen=True)] = None
+    "A file of ids, separated by white space; - for standard input."
+    allow_empty: Annotated[bool, Parameter(group=CHOICE, negative="")] = False
+    "Take it as success where nothing is selected."
+
+
+UNCHOSEN: Final = Choice()
+"""No criterion was given."""
+
+
+def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
+    """The ids of the arguments and of the file.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or holds something else.
+    """
+    from aioposthog_env.errors import ConfigurationError
+
+    if choice.ids_from is None:
+        return tuple(ids)
+    try:
+        text = sys.stdin.read() if str(choice.ids_from) == "-" else choice.ids_from.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
+    words = text.split()
+    if bad := next((word for word in words if not (word.isascii() and word.isdigit())), None):
+        raise ConfigurationError(f"{choice.ids_from} holds {bad[:40]!r}, which is not the id of an environment.")
+    return (*ids, *map(int, words))
+
+
+async def chosen(
+    environments: "AsyncEnvironments", output: "Output", ids: Sequence[int], choice: Choice, *, with_names: bool = False
+) -> "list[Selected]":
+    """The environments that the arguments mean; says which they are before anything is done with them.
+
+    Raises:
+        ConfigurationError: No criterion, a bad one, or nothing is selected and that was not allowed.
+    """
+    from aioposthog_env.bulk.selection import Selection
+    from aioposthog_env.bulk.where import Where
+    from aioposthog_env.errors import ConfigurationError
+
+    selection = Selection(
+        ids=ids_given(ids, choice),
+        names=choice.name,
+        where=None if choice.where is None else Where.parse(choice.where),
+        organization_id=choice.organization,
+        project_id=choice.project,
+        everything=choice.all,
+    )
+    if selection.is_empty:
+        raise ConfigurationError("No environment was named: give ids, --name, --where, --organization, --project, or --all.")
+    found = await environments.select(selection, with_names=with_names)
+    if not found and not choice.allow_empty:
+        raise ConfigurationError(f"Nothing is selected by {selection}. If that may be, add --allow-empty.")
+    shown = ", ".join(f"{one.ref.id} {one.name}".strip() for one in found[:_SHOWN])
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    output.say(f"Selected {len(found)}: {shown}{more}" if found else "Nothing is selected.")
+    return found

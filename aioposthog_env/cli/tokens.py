@@ -1,0 +1,121 @@
+"""What ``rotate-secrets``, ``delete-secret-backups``, ``reset-tokens`` and ``delete`` do: calls that cannot be taken back."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aioposthog_env.bulk.each import Each
+from aioposthog_env.bulk.run import BulkRun
+from aioposthog_env.cli import DONE
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.change import new_journal
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
+from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.errors import ScopeError
+
+
+@attrs.frozen(kw_only=True)
+class Destructive:
+    """One of these commands.
+
+    Attributes:
+        name: As it is typed.
+        verb: What the person confirms, such as ``rotate``.
+        doing: What the progress says.
+        session: Whether the call takes a session only.
+        arguments: What it was given, for the command that resumes it.
+    """
+
+    name: str
+    verb: str
+    doing: str
+    session: bool = True
+    arguments: Sequence[str] = ()
+
+
+async def run_on(
+    command: Destructive,
+    connection: Connection,
+    ids: Sequence[int],
+    choice: Choice,
+    start: Callable[[Each], BulkRun[Any]],
+    *,
+    journal: Path | None,
+    yes: bool,
+) -> int:
+    """Select, confirm, run, and say how to go on."""
+    output = Output(json=connection.json)
+    async with connect(connection, session=command.session) as environments:
+        try:
+            start(environments.each([]))  # what the credential can never do is said before anybody is asked
+        except ScopeError as error:
+            error.message += (
+                " On the command line: set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies of a browser."
+            )
+            raise
+        selected = await chosen(environments, output, ids, choice, with_names=True)
+        if not selected:
+            return DONE
+        one = len(selected) == 1
+        phrase = f"{command.verb} {selected[0].name if one else f'{len(selected)} environments'}"
+        confirm(output, phrase, yes=yes, explicit=choice == UNCHOSEN and bool(ids))
+        path = journal or new_journal(command.name)
+        each = environments.each(
+            [item.ref for item in selected], concurrency=connection.concurrency, journal=path, keep="outcomes", adopt=True
+        )
+        watched = await watch(output, start(each), command.doing, len(selected))
+    output.say(f"Recorded in {path}.")
+    resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
+    return finish(output, watched, [*resume, "--journal", str(path), "--yes"])
+
+
+async def rotate(
+    connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, journal: Path | None, yes: bool
+) -> int:
+    """Rotate secret tokens, and hand the new ones to a file."""
+    arguments = ["--sink", str(sink), *(["--verify"] if verify else [])]
+    command = Destructive(name="rotate-secrets", verb="rotate", doing="rotating", arguments=arguments)
+    return await run_on(
+        command,
+        connection,
+        ids,
+        choice,
+        lambda each: each.rotate_secret_token(sink=sink, verify=verify),
+        journal=journal,
+        yes=yes,
+    )
+
+
+async def delete_backups(
+    connection: Connection, ids: Sequence[int], choice: Choice, *, min_age: float, journal: Path | None, yes: bool
+) -> int:
+    """Drop the backups of secret tokens that are old enough."""
+    command = Destructive(
+        name="delete-secret-backups", verb="drop backups of", doing="dropping", arguments=["--min-age", f"{min_age:g}"]
+    )
+    return await run_on(
+        command,
+        connection,
+        ids,
+        choice,
+        lambda each: each.delete_secret_token_backup(min_age=min_age),
+        journal=journal,
+        yes=yes,
+    )
+
+
+async def reset(connection: Connection, ids: Sequence[int], choice: Choice, *, journal: Path | None, yes: bool) -> int:
+    """Replace project tokens."""
+    command = Destructive(name="reset-tokens", verb="reset", doing="resetting")
+    return await run_on(command, connection, ids, choice, lambda each: each.reset_token(), journal=journal, yes=yes)
+
+
+async def delete(connection: Connection, ids: Sequence[int], choice: Choice, *, journal: Path | None, yes: bool) -> int:
+    """Delete environments."""
+    command = Destructive(name="delete", verb="delete", doing="deleting", session=False)
+    return await run_on(command, connection, ids, choice, lambda each: each.delete(), journal=journal, yes=yes)

@@ -1,0 +1,259 @@
+"""The commands that plan, change, undo and rotate, as a person uses them."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aioposthog_env.cli.app import run
+from aioposthog_env.sandbox import Sandbox
+from tests.cli.test_commands import CLI, serving
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Sandbox, None, None]:
+    """A host, a key and a session that the environment variables name, and a folder for journals."""
+    with serving(5) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        session = sandbox.session()
+        monkeypatch.setenv("POSTHOG_SESSION_ID", session.session_id)
+        monkeypatch.setenv("POSTHOG_CSRF_TOKEN", session.csrf_token)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        for id in range(1, 6):
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        yield sandbox
+
+
+def zones(sandbox: Sandbox) -> list[Any]:
+    return [sandbox.environment(id).settings["timezone"] for id in range(1, 6)]
+
+
+def lines(capfd: Output) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_plan_apply_undo(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+    assert run(["plan", "1", "2", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    shown = capfd.readouterr()
+    assert "2 of 2 environments would change." in shown.out
+    assert 'timezone: "UTC" -> "Asia/Tokyo"' in shown.out
+    assert f"Saved as {plan}" in shown.err
+    assert zones(served) == ["UTC"] * 5
+
+    assert run(["apply", plan, "--journal", journal, "--yes", "--json"]) == 0
+    told = lines(capfd)
+    assert sorted(one["id"] for one in told[:-1]) == [1, 2]
+    assert told[-1]["summary"]["succeeded"] == 2
+    assert zones(served)[:3] == ["Asia/Tokyo", "Asia/Tokyo", "UTC"]
+
+    assert run(["runs", journal, "--json"]) == 0
+    (row,) = lines(capfd)
+    assert (row["run"], row["endpoint"], row["counts"]) == ("main", "update", {"succeeded": 2})
+    assert run(["runs", str(tmp_path)]) == 0
+    assert "2 succeeded" in capfd.readouterr().out
+
+    assert run(["undo", journal, "--yes"]) == 0
+    assert zones(served) == ["UTC"] * 5
+    assert run(["plan", "1", "--set", "timezone=UTC"]) == 0
+
+
+def test_apply_makes_a_plan_and_a_journal_of_its_own(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "settings: {timezone: Europe/Berlin}\noverrides:\n- {select: {ids: [5]}, settings: {timezone: Asia/Tokyo}}\n"
+    )
+    assert run(["apply", "--settings", str(policy), "--all", "--dry-run"]) == 3
+    assert zones(served) == ["UTC"] * 5
+    plan = tmp_path / "plan.json"
+    assert run(["plan", "--settings", str(policy), "--all", "-o", str(plan)]) == 3
+    capfd.readouterr()
+    assert run(["apply", str(plan), "--yes", "--canary", "1", "--verify"]) == 0
+    assert zones(served) == ["Europe/Berlin"] * 4 + ["Asia/Tokyo"]
+    said = capfd.readouterr().err
+    (journal,) = (tmp_path / "state").rglob("*.db")
+    assert f"Recorded in {journal}; undo with: aioposthog-env undo {journal}" in said
+    assert journal.stat().st_mode & 0o777 == 0o600
+    assert run(["runs"]) == 0
+    assert str(journal) in capfd.readouterr().out
+    assert run(["apply", str(plan), "--yes"]) == 0
+    assert run(["apply", "--settings", str(policy), "--all"]) == 0
+    assert "Everything is as desired." in capfd.readouterr().err
+
+
+def test_a_part_that_fails_says_what_and_how_to_go_on(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+    assert run(["plan", "--name", "*", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    served.answer_next("update", status=403, body={"type": "authentication_error", "code": "permission_denied", "detail": "no"})
+    assert run(["apply", plan, "--journal", journal, "--yes"]) == 3
+    said = capfd.readouterr().err
+    assert "failed: " in said
+    assert f"To go on: aioposthog-env apply {plan} --journal {journal} --yes" in said
+    assert run(["apply", plan, "--journal", journal, "--yes"]) == 0
+    assert zones(served) == ["Asia/Tokyo"] * 5
+
+
+def test_selections_are_printed_and_an_empty_one_is_an_error(served: Sandbox, capfd: Output) -> None:
+    assert run(["plan", "--where", "id in [2, 4]", "--set", "timezone=Asia/Tokyo"]) == 3
+    assert "Selected 2: 2 Environment 0002, 4 Environment 0004" in capfd.readouterr().err
+    assert run(["plan", "--name", "none*", "--set", "timezone=UTC"]) == 2
+    assert "--allow-empty" in capfd.readouterr().err
+    assert run(["plan", "--name", "none*", "--set", "timezone=UTC", "--allow-empty"]) == 0
+
+
+def test_ids_from_a_file_and_from_standard_input(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    (tmp_path / "ids").write_text("3\n4 5\n")
+    assert run(["plan", "--ids-from", str(tmp_path / "ids"), "--set", "timezone=Asia/Tokyo", "--json"]) == 3
+    assert [one["environment"] for one in json.loads(capfd.readouterr().out)["environments"]] == [3, 4, 5]
+    done = subprocess.run(
+        [*CLI, "plan", "--ids-from", "-", "--set", "timezone=UTC"], input="2", capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "Selected 1: 2\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "--set", "timezone=UTC"], "No environment was named"),
+        (["plan", "1"], "Give what is desired"),
+        (["plan", "1", "--set", "timezon=UTC"], "did you mean timezone?"),
+        (["plan", "1", "--set", "timezone"], "is not NAME=VALUE"),
+        (["plan", "--where", "timezon == 1", "--set", "timezone=UTC"], "did you mean timezone?"),
+        (["plan", "1", "--settings", "/no/such.yaml"], "cannot be read"),
+        (["plan", "--ids-from", "/no/such", "--set", "timezone=UTC"], "cannot be read"),
+        (["apply"], "Give a plan"),
+        (["apply", "/no/such.json"], "cannot be read"),
+        (["undo", "/no/such.db", "--yes"], "no"),
+        (["rotate-secrets", "--all", "--sink", "s.jsonl", "--yes"], "--yes goes with explicit ids only"),
+        (["rotate-secrets", "1", "--sink", "s.jsonl"], "there is no terminal"),
+        (["delete", "1"], "there is no terminal"),
+        (["audit", "1", "--policy", "/no/such.toml"], "cannot be read"),
+        (["export"], "No environment was named"),
+        (["plan", "1", "--set", "timezone=UTC", "--concurrency", "0"], "concurrency"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_screen(served: Sandbox, arguments: list[str], said: str, capfd: Output) -> None:
+    code = run(arguments)
+    shown = capfd.readouterr().err
+    assert code == (1 if "undo" in arguments else 2)
+    assert said in shown
+    assert "Traceback" not in shown
+    assert len(shown.splitlines()) < 15
+
+
+def test_secrets_are_rotated_once_and_go_to_the_sink_only(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    sink, journal = tmp_path / "secrets.jsonl", tmp_path / "run.db"
+    command = ["rotate-secrets", "1", "3", "--sink", str(sink), "--verify", "--journal", str(journal), "--yes", "--json"]
+    assert run(command) == 0
+    assert run(command) == 0
+    assert [served.effects["rotate_secret_token", id] for id in (1, 2, 3)] == [1, 0, 1]
+    handed = {one["environment"]: one["secret_api_token"] for one in map(json.loads, sink.read_text().splitlines())}
+    assert set(handed) == {1, 3}
+    assert sink.stat().st_mode & 0o777 == 0o600
+    shown = capfd.readouterr()
+    assert not any(secret in shown.out + shown.err for secret in served.secrets)
+
+
+def test_a_key_cannot_rotate_and_says_what_can(served: Sandbox, monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
+    monkeypatch.delenv("POSTHOG_SESSION_ID")
+    assert run(["rotate-secrets", "1", "--sink", "s", "--yes"]) == 2
+    assert "needs both variables" in capfd.readouterr().err
+    monkeypatch.delenv("POSTHOG_CSRF_TOKEN")
+    assert run(["rotate-secrets", "1", "--sink", "s", "--yes"]) == 1
+    assert "set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN" in " ".join(capfd.readouterr().err.split())
+
+
+def test_the_other_calls_that_cannot_be_taken_back(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    assert run(["reset-tokens", "2", "--yes", "--journal", str(tmp_path / "a.db")]) == 0
+    assert served.effects["reset_token", 2] == 1
+    assert run(["rotate-secrets", "2", "--yes", "--sink", str(tmp_path / "s"), "--journal", str(tmp_path / "b.db")]) == 0
+    assert run(["delete-secret-backups", "2", "--min-age", "3600", "--yes", "--journal", str(tmp_path / "c.db")]) == 1
+    assert "too young" in capfd.readouterr().err or served.effects["delete_secret_token_backup", 2] == 0
+    assert run(["delete-secret-backups", "2", "--min-age", "0", "--yes", "--journal", str(tmp_path / "d.db")]) == 0
+    assert served.effects["delete_secret_token_backup", 2] == 1
+    assert run(["delete", "4", "--yes", "--journal", str(tmp_path / "e.db")]) == 0
+    assert served.effects["delete", 4] == 1
+
+
+def test_export_and_audit(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    file = tmp_path / "all.yaml"
+    assert run(["export", "--all", "-o", str(file)]) == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run(["plan", "--settings", str(file)]) == 0
+    served.environment(3).settings["timezone"] = "Asia/Tokyo"
+    capfd.readouterr()
+    assert run(["audit", "--all", "--policy", str(file), "--json"]) == 3
+    assert lines(capfd) == [
+        {"id": 3, "name": "Environment 0003", "setting": "timezone", "value": "Asia/Tokyo", "desired": "UTC"}
+    ]
+    assert run(["audit", "--all", "--where", "not is_demo", "--json"]) == 3
+    assert {"id": 3, "name": "Environment 0003", "setting": "timezone", "value": "Asia/Tokyo", "usual": "UTC"} in lines(capfd)
+    assert run(["export", "3", "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)["environments"][0]["settings"]["timezone"] == "Asia/Tokyo"
+
+
+def test_the_sandbox_for_a_first_rotation(tmp_path: Path, capfd: Output) -> None:
+    assert (
+        run(["rotate-secrets", "1", "--sandbox", "--sink", str(tmp_path / "s"), "--journal", str(tmp_path / "j.db"), "--yes"])
+        == 0
+    )
+    assert "1 succeeded" in capfd.readouterr().err
+
+
+def test_a_wrong_key_is_one_sentence(served: Sandbox, monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_" + "w" * 40)
+    assert run(["audit", "--all"]) == 1
+    assert "invalid" in capfd.readouterr().err
+
+
+def test_the_name_is_typed_before_a_rotation(served: Sandbox, tmp_path: Path) -> None:
+    for answer, code in (("rotate something", 2), ("rotate Environment 0002", 0)):
+        parent, child = pty.openpty()
+        command = [*CLI, "rotate-secrets", "2", "--sink", str(tmp_path / "s"), "--journal", str(tmp_path / "j.db")]
+        process = subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        os.close(child)
+        os.write(parent, f"{answer}\n".encode())
+        _, said = process.communicate(timeout=30)
+        os.close(parent)
+        assert process.returncode == code
+        assert "Type 'rotate Environment 0002' to go on: " in said
+    assert served.effects["rotate_secret_token", 2] == 1
+
+
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(served: Sandbox, interrupts: int, tmp_path: Path) -> None:
+    plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+    assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    served.fault("delay_before_effect", "update", before=2.0, times=None)
+    before = len(served.calls)
+    command = [*CLI, "apply", plan, "--journal", journal, "--yes", "--concurrency", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while len(served.calls) == before and time.monotonic() < deadline:
+        time.sleep(0.02)  # until the URL style is asked for, right before the first change
+    time.sleep(0.5)
+    for _ in range(interrupts):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    done = [id for id in range(1, 6) if served.effects["setting timezone", id]]
+    if interrupts == 1:
+        assert "Finishing what is in flight" in said
+        assert f"To go on: aioposthog-env apply {plan} --journal {journal} --yes" in said
+        assert len(done) < 5
+    served.clear_faults()
+    assert run(["apply", plan, "--journal", journal, "--yes"]) == 0
+    assert zones(served) == ["Asia/Tokyo"] * 5
+    assert [served.effects["setting timezone", id] for id in range(1, 6)] == [1] * 5
