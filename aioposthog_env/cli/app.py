@@ -1,6 +1,5 @@
 """The commands and their arguments. What a command does is imported only when it runs."""
 
-import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ app = App(
     name="aioposthog-env",
     help="The safe way to read and change many PostHog environments at once.",
     help_epilogue=EPILOGUE,
+    help_format="plaintext",  # Markdown would load a parser of it
     version=__version__,
     help_flags=["--help", "-h"],
     result_action="return_value",
@@ -488,7 +488,12 @@ def sandbox(
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
-    return asyncio.run(work)
+    import asyncio  # half of what printing the help would cost
+
+    try:
+        return asyncio.run(work)
+    except asyncio.CancelledError:  # the second Ctrl-C
+        raise KeyboardInterrupt from None
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -508,7 +513,7 @@ def run(arguments: Sequence[str]) -> int:
     except (PostHogEnvError, RateLimitWaitTooLong) as error:
         errors.print(f"[red]Error:[/] {_safe(error)}")
         return ERROR
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         errors.print("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
