@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 import time
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from aioposthog_env.cli.app import run
+from aioposthog_env.cli.app import app, run
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_commands import CLI, serving
 
@@ -257,3 +259,24 @@ def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(served: Sandb
     assert run(["apply", plan, "--journal", journal, "--yes"]) == 0
     assert zones(served) == ["Asia/Tokyo"] * 5
     assert [served.effects["setting timezone", id] for id in range(1, 6)] == [1] * 5
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+
+def test_the_conditions_of_the_docs(served: Sandbox) -> None:
+    block = next(block for block in re.findall(r"```sh\n(.*?)```", DOCS, re.S) if "--where" in block)
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert [run([*command, "--allow-empty"]) in {0, 3} for command in commands] == [True] * 3
+
+
+def test_the_file_of_the_docs(served: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/very-secret")
+    (block,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
+    (tmp_path / "policy.yaml").write_text(block)
+    assert run(["plan", "--all", "--settings", str(tmp_path / "policy.yaml")]) == 3
+
+
+def test_the_docs_name_every_command() -> None:
+    named = set(re.findall(r"`([a-z-]+)`", DOCS.split("## Which environments")[0]))
+    assert {name for name in app if not name.startswith("-")} <= named

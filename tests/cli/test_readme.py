@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -112,6 +113,17 @@ def test_the_shell_examples(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         assert [run(command.split()[1:]) for command in commands] == [0, 0, 0]
         assert sandbox.environment(43).settings["timezone"] == "Europe/Berlin"
     capfd.readouterr()
+
+
+def test_the_whole_way_from_a_shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = blocks("sh")[3].splitlines()
+    with serving(20, lacking_anonymize_ips=7) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        assert [run(shlex.split(command)[1:]) for command in commands] == [0, 3, 3, 0, 0, 0]
+        assert sum(sandbox.effects["setting anonymize_ips", id] for id in sandbox.environment_ids) == 14
+    assert "7 succeeded" in capfd.readouterr().out
 
 
 def test_the_endpoint_table_is_that_of_the_code() -> None:
