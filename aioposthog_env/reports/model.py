@@ -3,17 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import attrs
 
 from aioposthog_env.bulk.outcome import Status
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit
-
-SECRET: Final = "(secret)"  # noqa: S105  what stands in the place of one
-OTHER_SECRET: Final = "(another secret)"  # noqa: S105
-NOT_SHOWN: Final = "(not shown)"
+from aioposthog_env.reports.text import shown
 
 Values: TypeAlias = Mapping[str, JSONValue]
 """Setting to value; sensitive ones as ``(secret)``."""
@@ -91,7 +88,7 @@ class DriftRow:
     def differing(self, desired: Values) -> tuple[str, ...]:
         """The settings that are not as desired, sorted; one that the server did not show is none of them."""
         wanted = {**desired, **self.desired}
-        return tuple(name for name in sorted(wanted) if name in self.values and self.values[name] != wanted[name])
+        return tuple(name for name in sorted(wanted) if name in self.values and shown(self.values[name]) != shown(wanted[name]))
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,8 @@ from aioposthog_env.models.differences import SENSITIVE, digest
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.reports.advice import advice_of
-from aioposthog_env.reports.model import NOT_SHOWN, OTHER_SECRET, SECRET, DriftRow, ReportChange, ReportRow
+from aioposthog_env.reports.model import DriftRow, ReportChange, ReportRow
+from aioposthog_env.reports.text import NOT_SHOWN, OTHER_SECRET, SECRET
 
 
 def rows_of(

@@ -2,10 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from aioposthog_env.models.fields import JSONValue
-from aioposthog_env.reports.model import NOT_SHOWN, OTHER_SECRET, SECRET
+
+SECRET: Final = "(secret)"  # noqa: S105  what stands in the place of one
+OTHER_SECRET: Final = "(another secret)"  # noqa: S105
+NOT_SHOWN: Final = "(not shown)"
 
 
 def plain(text: str) -> str:
@@ -17,7 +21,18 @@ def shown(value: JSONValue) -> str:
     """A value as JSON; what stands in the place of a value as it is."""
     if value in (SECRET, OTHER_SECRET, NOT_SHOWN):
         return str(value)
-    return plain(json.dumps(value, ensure_ascii=False))
+    return plain(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def cut(text: str, longest: int) -> str:
+    """The opening of a text that is too long."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def room(texts: Iterable[str], most: int) -> int:
+    """How many characters of each text may be shown so that all of them do not exceed ``most``."""
+    lengths = [len(text.encode("utf-8", "replace")) for text in texts]
+    return next((longest for longest in (400, 200, 100, 50, 25) if sum(min(one, longest) for one in lengths) <= most), 12)
 
 
 def cell(text: str) -> str:
