@@ -84,7 +84,7 @@ def _without_its_id(row: ReportRow) -> str:
 
 
 def changes_of(rows: Sequence[ReportRow]) -> list[Change]:
-    """What changed, or was to change; what happened to most environments first."""
+    """What changed, or was to change; the most common first."""
     found = dict[tuple[str, str, str, Status], list[int]]()
     for number, row in enumerate(rows):
         for change in row.changes:
@@ -95,4 +95,4 @@ def changes_of(rows: Sequence[ReportRow]) -> list[Change]:
         Change(setting=setting, before=cut(before, longest), after=cut(after, longest), status=status, rows=tuple(numbers))
         for (setting, before, after, status), numbers in found.items()
     ]
-    return sorted(changes, key=lambda change: (_ORDER.index(change.status) > 1, -len(change.rows), change.setting))
+    return sorted(changes, key=lambda change: (-len(change.rows), change.setting))

@@ -39,7 +39,7 @@ def _attention(report: Report) -> Iterator[str]:
 
 def _what_to_do(row: ReportRow) -> tuple[str, ...]:
     status = f"{row.status} ({row.reason})" if row.reason else row.status
-    return code(row.host), str(row.id), code(row.name), status, sentence(row.error or ""), sentence(row.advice or "")
+    return code(row.host), str(row.id), code(row.name), sentence(status), sentence(row.error or ""), sentence(row.advice or "")
 
 
 def _changes(report: Report) -> Iterator[str]:

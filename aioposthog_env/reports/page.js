@@ -178,7 +178,7 @@
           const [name, values, should, differing] = settings[column];
           const rule = should >= 0 ? isolated(values[should]) : differing ? "by environment" : "no rule";
           return make("th", { scope: "col" },
-            make("span", { class: "setting" }, name), make("span", { class: "wanted" }, rule),
+            make("span", { class: "setting" }, ...name.split(/(?<=_)/).flatMap((part) => [part, make("wbr")])), make("span", { class: "wanted" }, rule),
             make("span", { class: "differing" }, differing ? `${figure(differing)} differ` : ""));
         }),
       );

@@ -26,7 +26,7 @@ class RequestLog:
         self._clock = clock
         self._began = clock()
         self._most = most
-        self._width = 0.0
+        self._width = 1.0
         self._marks: list[RequestMark] = []
 
     @property
@@ -47,11 +47,15 @@ class RequestLog:
 
     def _thin_out(self) -> None:
         """Until half of the room is free, so that it is not done often."""
+        self._merge()
         while len(self._marks) > self._most // 2 and self._width < _WIDEST:
-            self._width = 2 * self._width or 1.0
-            counted = Counter[tuple[float, str, str]]()
-            for mark in self._marks:
-                counted[mark.at // self._width * self._width, mark.host, mark.outcome] += mark.count
-            self._marks = [
-                RequestMark(at=at, host=host, outcome=outcome, count=count) for (at, host, outcome), count in counted.items()
-            ]
+            self._width *= 2
+            self._merge()
+
+    def _merge(self) -> None:
+        counted = Counter[tuple[float, str, str]]()
+        for mark in self._marks:
+            counted[mark.at // self._width * self._width, mark.host, mark.outcome] += mark.count
+        self._marks = [
+            RequestMark(at=at, host=host, outcome=outcome, count=count) for (at, host, outcome), count in counted.items()
+        ]

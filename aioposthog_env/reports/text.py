@@ -43,7 +43,7 @@ def cell(text: str) -> str:
 
 def sentence(text: str) -> str:
     """For Markdown, outside of code: nothing in it is markup or a link."""
-    return _MARKUP.sub(r"\\\g<0>", plain(text))
+    return _NUMBERED.sub(r"\1\\", _MARKUP.sub(r"\\\g<0>", plain(text).strip()))
 
 
 def code(text: str) -> str:
@@ -56,4 +56,5 @@ def code(text: str) -> str:
 
 # A spreadsheet takes the wide forms for the same characters. Tabs and line ends are no longer there.
 _FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\N{REPLACEMENT CHARACTER}")  # noqa: RUF001
-_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#!~&$@]|:(?=//)|(?<=www)\.|^[-+](?=\s)|(?<=^\d)[.)]")
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#!~&$@]|:(?=//)|(?<=www)\.|^[-+]")
+_NUMBERED: Final = re.compile(r"^(\d+)(?=[.)])")
