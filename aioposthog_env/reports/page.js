@@ -20,6 +20,8 @@
   const isolated = (text) => make("bdi", null, text);
   const hidden = (text) => make("span", { class: "vh" }, text);
 
+  const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]);
+
   function icon(name) {
     const svg = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
     svg.setAttribute("class", "icon");
@@ -111,7 +113,7 @@
     const table = find("changes-table"), text = find("changes-text");
     const show = pager(table, ([setting, before, after, became, rows]) => make(
       "tr", null,
-      make("th", { scope: "row" }, make("code", null, setting)),
+      make("th", { scope: "row" }, make("code", null, ...breakable(setting))),
       make("td", { class: "before" }, isolated(before)),
       make("td", { class: "after" }, isolated(after)),
       status(became),
@@ -178,7 +180,7 @@
           const [name, values, should, differing] = settings[column];
           const rule = should >= 0 ? isolated(values[should]) : differing ? "by environment" : "no rule";
           return make("th", { scope: "col" },
-            make("span", { class: "setting" }, ...name.split(/(?<=_)/).flatMap((part) => [part, make("wbr")])), make("span", { class: "wanted" }, rule),
+            make("span", { class: "setting" }, ...breakable(name)), make("span", { class: "wanted" }, rule),
             make("span", { class: "differing" }, differing ? `${figure(differing)} differ` : ""));
         }),
       );

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import attrs
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
@@ -12,7 +14,7 @@ from tests.reports.browser import Scheme, chromium, set_scheme  # noqa: E402
 from tests.reports.sample import sample  # noqa: E402
 
 
-def make(report: Report, name: str, scheme: Scheme, *, height: int, begin: str | None = None, press: str | None = None) -> None:
+def make(report: Report, name: str, scheme: Scheme, *, height: int) -> None:
     """Open a report and take a picture of the window.
 
     Args:
@@ -20,27 +22,23 @@ def make(report: Report, name: str, scheme: Scheme, *, height: int, begin: str |
         name: The picture's file.
         scheme: Light or dark.
         height: Of the window, in pixels.
-        begin: The id of the section at its top.
-        press: The id of a button to press before.
     """
     with TemporaryDirectory() as folder, chromium(1240, height) as browser:
         page = Path(folder) / "run.html"
         write_report(report, page)
         set_scheme(browser, scheme)
         browser.get(page.as_uri())
-        if press is not None:
-            browser.find_element("id", press).click()
-        if begin is not None:
-            browser.execute_script(f"document.getElementById({begin!r}).scrollIntoView()")
         browser.save_screenshot(HERE / name)
     print(f"{name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
 
 
 def main() -> None:
-    run, fleet = sample(250), sample(2000, seed=2, title="What differs from policy.yaml")
-    make(run, "report-light.png", "light", height=1500)
-    make(run, "report-dark.png", "dark", height=1500)
-    make(fleet, "report-2000.png", "light", height=1250, begin="drift")
+    run = attrs.evolve(sample(250), drift=())
+    audit = attrs.evolve(sample(2000, seed=2), title="What differs from policy.yaml", rows=(), notes=())
+    audit = attrs.evolve(audit, command="aioposthog-env audit policy.yaml --profile eu --report audit.html")
+    make(run, "report-light.png", "light", height=2140)
+    make(run, "report-dark.png", "dark", height=2140)
+    make(audit, "report-2000.png", "light", height=1750)
 
 
 if __name__ == "__main__":

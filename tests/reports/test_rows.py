@@ -46,7 +46,7 @@ async def test_a_run_with_a_plan(tmp_path: Path) -> None:
     async with Sandbox(6, era="2025-11", lacking_anonymize_ips=6) as sandbox, connect(sandbox) as environments:
         wanted = TeamSettings(anonymize_ips=True, slack_incoming_webhook=WEBHOOK)
         plan = await environments.plan(wanted, environments.list())
-        sandbox.environment(2).settings["anonymize_ips"] = None
+        sandbox.environment(2).settings["slack_incoming_webhook"] = "https://hooks.slack.example/other"
         done = await environments.apply(plan, max_age=0)
         rows = rows_of(done, sandbox.url, {3: "Given"}, plan)
         assert {row.host for row in rows} == {sandbox.url}
