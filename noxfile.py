@@ -12,9 +12,9 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 
 
 def install(session: nox.Session, *groups: str) -> None:
-    """The package with its command line, and what the named groups hold."""
+    """The package with its extras, and what the named groups hold."""
     wanted = [line for group in groups for line in nox.project.dependency_groups(GROUPS, group)]
-    session.install("-e", ".[cli]", *wanted)
+    session.install("-e", ".[cli,report]", *wanted)
 
 
 @nox.session
@@ -26,6 +26,13 @@ def tests(session: nox.Session) -> None:
         session.run("coverage", "report", "--skip-covered")
         pure = "aioposthog_env/api/*,aioposthog_env/models/*,aioposthog_env/policy/*"
         session.run("coverage", "report", f"--include={pure}", "--fail-under=100", "--show-missing")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The report's page in headless Chromium, which must be installed."""
+    install(session, "test", "browser")
+    session.run("pytest", "tests/reports/test_page.py", env={"CI": "1"})
 
 
 @nox.session

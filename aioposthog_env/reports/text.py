@@ -1,0 +1,60 @@
+"""Text from outside, made harmless: a name of an environment is anybody's text."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from aioposthog_env.models.fields import JSONValue
+
+SECRET: Final = "(secret)"  # noqa: S105  what stands in the place of one
+OTHER_SECRET: Final = "(another secret)"  # noqa: S105
+NOT_SHOWN: Final = "(not shown)"
+
+
+def plain(text: str) -> str:
+    """Without control characters, such as those that turn the direction of what follows."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def shown(value: JSONValue) -> str:
+    """A value as JSON; what stands in the place of a value as it is."""
+    if value in (SECRET, OTHER_SECRET, NOT_SHOWN):
+        return str(value)
+    return plain(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def cut(text: str, longest: int) -> str:
+    """The opening of a text that is too long."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def room(texts: Iterable[str], most: int) -> int:
+    """How many characters of each text may be shown so that all of them do not exceed ``most``."""
+    lengths = [len(text.encode("utf-8", "replace")) for text in texts]
+    return next((longest for longest in (400, 200, 100, 50, 25) if sum(min(one, longest) for one in lengths) <= most), 12)
+
+
+def cell(text: str) -> str:
+    """For a cell of a table that a spreadsheet opens: never a formula."""
+    text = plain(text)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+def sentence(text: str) -> str:
+    """For Markdown, outside of code: nothing in it is markup or a link."""
+    return _NUMBERED.sub(r"\1\\", _MARKUP.sub(r"\\\g<0>", plain(text).strip()))
+
+
+def code(text: str) -> str:
+    """For Markdown, as code."""
+    text = plain(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+# A spreadsheet takes the wide forms for the same characters. Tabs and line ends are no longer there.
+_FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\N{REPLACEMENT CHARACTER}")  # noqa: RUF001
+_MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#!~&$@]|:(?=//)|(?<=www)\.|^[-+]")
+_NUMBERED: Final = re.compile(r"^(\d+)(?=[.)])")
