@@ -63,6 +63,7 @@ class Connection:
 
 Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
+ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
 
 
@@ -180,6 +181,7 @@ def audit(
     /,
     *,
     policy: Path | None = None,
+    report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = Connection(),
 ) -> int:
@@ -193,10 +195,12 @@ def audit(
         The ids of the environments.
     policy
         A file of desired settings; without it, what most environments have.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import audit as room
 
-    return _run(room.audit(connection, ids, choice, policy=policy))
+    return _run(room.audit(connection, ids, choice, policy=policy, report=report))
 
 
 @app.command
@@ -244,6 +248,7 @@ def apply(
     stop_after_failures: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     yes: Yes = False,
+    report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = Connection(),
 ) -> int:
@@ -275,6 +280,8 @@ def apply(
         Send nothing.
     yes
         Do not ask.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import change
 
@@ -288,6 +295,7 @@ def apply(
         stop_after_failures=stop_after_failures,
         dry_run=dry_run,
         yes=yes,
+        report=report,
     )
     return _run(change.apply(connection, plan, choice, wanted, how))
 
@@ -345,6 +353,7 @@ def rotate_secrets(
     verify: Annotated[bool, Parameter(negative="")] = False,
     journal: Path | None = None,
     yes: Yes = False,
+    report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = Connection(),
 ) -> int:
@@ -364,10 +373,13 @@ def rotate_secrets(
         The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
     yes
         Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import tokens
 
-    return _run(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, journal=journal, yes=yes))
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return _run(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, how=how))
 
 
 @app.command
@@ -378,6 +390,7 @@ def delete_secret_backups(
     min_age: Annotated[float, Parameter(validator=validators.Number(gte=0))],
     journal: Path | None = None,
     yes: Yes = False,
+    report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = Connection(),
 ) -> int:
@@ -393,10 +406,13 @@ def delete_secret_backups(
         The file to record in, or to resume from.
     yes
         Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import tokens
 
-    return _run(tokens.delete_backups(connection, ids, choice, min_age=min_age, journal=journal, yes=yes))
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return _run(tokens.delete_backups(connection, ids, choice, min_age=min_age, how=how))
 
 
 @app.command
@@ -406,6 +422,7 @@ def reset_tokens(
     *,
     journal: Path | None = None,
     yes: Yes = False,
+    report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = Connection(),
 ) -> int:
@@ -419,10 +436,13 @@ def reset_tokens(
         The file to record in, or to resume from.
     yes
         Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import tokens
 
-    return _run(tokens.reset(connection, ids, choice, journal=journal, yes=yes))
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return _run(tokens.reset(connection, ids, choice, how))
 
 
 @app.command
@@ -432,6 +452,7 @@ def delete(
     *,
     journal: Path | None = None,
     yes: Yes = False,
+    report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = Connection(),
 ) -> int:
@@ -445,10 +466,13 @@ def delete(
         The file to record in, or to resume from.
     yes
         Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import tokens
 
-    return _run(tokens.delete(connection, ids, choice, journal=journal, yes=yes))
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return _run(tokens.delete(connection, ids, choice, how))
 
 
 @app.command

@@ -2,21 +2,28 @@
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from aioposthog_env.bulk.drift import drift, majority
+from aioposthog_env.bulk.drift import OWN, drift, majority
+from aioposthog_env.bulk.plan import differences
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import Choice, chosen
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.environment import Environment
+from aioposthog_env.reports.rows import desired_to_show, drift_rows
 from aioposthog_env.settings_file import SettingsFile, dump_settings
+
+_SECRET: Final = "(secret)"
 
 
 async def export(
@@ -51,34 +58,48 @@ async def _read(environments: AsyncEnvironments, selected: Sequence[Selected], c
     return [known[id] for id in sorted(known)]
 
 
-async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None) -> int:
+async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None, report: Path | None) -> int:
     """Show where environments differ from a file, or from what most of them have."""
-    output = Output(json=connection.json)
+    output, reporting = Output(json=connection.json), Reporting(report, "Drift of settings")
     file = None if policy is None else SettingsFile.load(policy)
-    async with connect(connection) as environments:
+    async with connect(connection, hooks=reporting.hooks) as environments:
+        reporting.host = environments.host
         selected = await chosen(environments, output, ids, choice)
-        if file is not None:
-            plan = await environments.plan(file.desired, [one.ref for one in selected], concurrency=connection.concurrency)
-            rows = [
-                (one.ref.id, one.name, change.name, *(("(secret)",) * 2 if change.sensitive else (change.before, change.after)))
-                for one in plan.changing
-                for change in one.changes
-            ]
-            for ref, why in plan.unreadable:
-                output.say(f"{ref.id} could not be read: {why}")
-        else:
-            read = await _read(environments, selected, connection.concurrency)
-            usual = majority(read)
-            rows = [
-                (each.id, each.name, one.name, *(("(secret)",) * 2 if one.sensitive else (one.value, one.usual)))
-                for each in read
-                for one in drift(each, usual)
-            ]
+        read = await _read(environments, selected, connection.concurrency)
+        era = environments.era
+    usual = majority(read) if file is None else {}
+    wanted = {} if file is None else {one.id: file.desired(one) for one in read}
+    if file is None:
+        rows = [
+            (each.id, each.name, one.name, *((_SECRET,) * 2 if one.sensitive else (one.value, one.usual)))
+            for each in read
+            for one in drift(each, usual)
+        ]
+    else:
+        now = datetime.now(UTC)
+        rows = [
+            (each.id, each.name, change.name, *((_SECRET,) * 2 if change.sensitive else (change.before, change.after)))
+            for each in read
+            for change in differences(wanted[each.id], each, era, now).changes
+        ]
     names = ("id", "name", "setting", "value", "usual" if file is None else "desired")
     if connection.json:
         for row in rows:
             output.line(dict(zip(names, row, strict=True)))
     else:
         output.table(names, [(*row[:3], *(msgspec.json.encode(value).decode() for value in row[3:])) for row in rows])
-    output.say(f"{len({row[0] for row in rows})} of {len(selected)} environments differ, in {len(rows)} settings.")
+    said = f"{len({row[0] for row in rows})} of {len(selected)} environments differ, in {len(rows)} settings."
+    output.say(said)
+    reporting.write(
+        output,
+        drift=drift_rows(
+            read,
+            reporting.host,
+            usual,
+            desired_of={id: unstructure(settings) for id, settings in wanted.items()},
+            ignore=OWN,
+        ),
+        desired=desired_to_show(usual),
+        notes=(said,),
+    )
     return PARTLY if rows else DONE

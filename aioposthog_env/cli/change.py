@@ -17,6 +17,7 @@ from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
 from aioposthog_env.cli.commands import assigned, connect
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
@@ -48,6 +49,7 @@ class HowToApply:
     stop_after_failures: int | None
     dry_run: bool
     yes: bool
+    report: Path | None
 
 
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
@@ -88,8 +90,9 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         raise ConfigurationError(
             "Give a plan (`apply plan.json`), or what is desired and where (`apply --settings FILE --all`)."
         )
-    output = Output(json=connection.json)
-    async with connect(connection) as environments:
+    output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
+    async with connect(connection, hooks=reporting.hooks) as environments:
+        reporting.host = environments.host
         if path is not None:
             plan = Plan.load(path)
         else:
@@ -122,6 +125,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         watched = await watch(output, run, "changing", len(plan) + len(plan.unreadable))
     if journal is not None:
         output.say(f"Recorded in {journal}; undo with: aioposthog-env undo {journal}")
+    reporting.write(output, watched.report, plan=plan)
     if how.dry_run:
         return PARTLY
     resume = [] if journal is None else ["aioposthog-env", "apply", str(path), "--journal", str(journal), "--yes"]

@@ -19,21 +19,25 @@ from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
 from aioposthog_env.models.validation import check
+from aioposthog_env.telemetry import Hook
 
 SANDBOX_ENVIRONMENTS = 25
 
 
 @asynccontextmanager
-async def connect(connection: Connection, *, session: bool = False) -> AsyncGenerator[AsyncEnvironments, None]:
+async def connect(
+    connection: Connection, *, session: bool = False, hooks: Sequence[Hook] = ()
+) -> AsyncGenerator[AsyncEnvironments, None]:
     """A client for the host that was asked for, or for an embedded PostHog.
 
     Args:
         connection: Which host.
         session: Use a person's session, where the variables hold one: what is to be called takes no key.
+        hooks: Told what the client does.
     """
     if not connection.sandbox:
         auth = _session_from_environment() if session else None
-        async with AsyncEnvironments(connection.host, auth=auth) as environments:
+        async with AsyncEnvironments(connection.host, auth=auth, hooks=hooks) as environments:
             yield environments
         return
     if connection.host is not None:
@@ -43,7 +47,7 @@ async def connect(connection: Connection, *, session: bool = False) -> AsyncGene
     async with Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
         person = sandbox.session()
         cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
-        async with AsyncEnvironments(sandbox.url, auth=cookie if session else key) as environments:
+        async with AsyncEnvironments(sandbox.url, auth=cookie if session else key, hooks=hooks) as environments:
             yield environments
 
 

@@ -15,6 +15,7 @@ from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.errors import ScopeError
 
@@ -38,19 +39,33 @@ class Destructive:
     arguments: Sequence[str] = ()
 
 
+@attrs.frozen(kw_only=True)
+class How:
+    """The arguments that all of these commands have.
+
+    Attributes:
+        journal: Where to record; None for a new file.
+        yes: Do not ask.
+        report: Where to write a report; None for none.
+    """
+
+    journal: Path | None
+    yes: bool
+    report: Path | None
+
+
 async def run_on(
     command: Destructive,
     connection: Connection,
     ids: Sequence[int],
     choice: Choice,
     start: Callable[[Each], BulkRun[Any]],
-    *,
-    journal: Path | None,
-    yes: bool,
+    how: How,
 ) -> int:
     """Select, confirm, run, and say how to go on."""
-    output = Output(json=connection.json)
-    async with connect(connection, session=command.session) as environments:
+    output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
+    async with connect(connection, session=command.session, hooks=reporting.hooks) as environments:
+        reporting.host = environments.host
         try:
             start(environments.each([]))  # what the credential can never do is said before anybody is asked
         except ScopeError as error:
@@ -63,20 +78,19 @@ async def run_on(
             return DONE
         one = len(selected) == 1
         phrase = f"{command.verb} {selected[0].name if one else f'{len(selected)} environments'}"
-        confirm(output, phrase, yes=yes, explicit=choice == UNCHOSEN and bool(ids))
-        path = journal or new_journal(command.name)
+        confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
+        path = how.journal or new_journal(command.name)
         each = environments.each(
             [item.ref for item in selected], concurrency=connection.concurrency, journal=path, keep="outcomes", adopt=True
         )
         watched = await watch(output, start(each), command.doing, len(selected))
     output.say(f"Recorded in {path}.")
+    reporting.write(output, watched.report, names={item.ref.id: item.name for item in selected})
     resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
     return finish(output, watched, [*resume, "--journal", str(path), "--yes"])
 
 
-async def rotate(
-    connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, journal: Path | None, yes: bool
-) -> int:
+async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, how: How) -> int:
     """Rotate secret tokens, and hand the new ones to a file."""
     arguments = ["--sink", str(sink), *(["--verify"] if verify else [])]
     command = Destructive(name="rotate-secrets", verb="rotate", doing="rotating", arguments=arguments)
@@ -86,14 +100,11 @@ async def rotate(
         ids,
         choice,
         lambda each: each.rotate_secret_token(sink=sink, verify=verify),
-        journal=journal,
-        yes=yes,
+        how,
     )
 
 
-async def delete_backups(
-    connection: Connection, ids: Sequence[int], choice: Choice, *, min_age: float, journal: Path | None, yes: bool
-) -> int:
+async def delete_backups(connection: Connection, ids: Sequence[int], choice: Choice, *, min_age: float, how: How) -> int:
     """Drop the backups of secret tokens that are old enough."""
     command = Destructive(
         name="delete-secret-backups", verb="drop backups of", doing="dropping", arguments=["--min-age", f"{min_age:g}"]
@@ -104,18 +115,17 @@ async def delete_backups(
         ids,
         choice,
         lambda each: each.delete_secret_token_backup(min_age=min_age),
-        journal=journal,
-        yes=yes,
+        how,
     )
 
 
-async def reset(connection: Connection, ids: Sequence[int], choice: Choice, *, journal: Path | None, yes: bool) -> int:
+async def reset(connection: Connection, ids: Sequence[int], choice: Choice, how: How) -> int:
     """Replace project tokens."""
     command = Destructive(name="reset-tokens", verb="reset", doing="resetting")
-    return await run_on(command, connection, ids, choice, lambda each: each.reset_token(), journal=journal, yes=yes)
+    return await run_on(command, connection, ids, choice, lambda each: each.reset_token(), how)
 
 
-async def delete(connection: Connection, ids: Sequence[int], choice: Choice, *, journal: Path | None, yes: bool) -> int:
+async def delete(connection: Connection, ids: Sequence[int], choice: Choice, how: How) -> int:
     """Delete environments."""
     command = Destructive(name="delete", verb="delete", doing="deleting", session=False)
-    return await run_on(command, connection, ids, choice, lambda each: each.delete(), journal=journal, yes=yes)
+    return await run_on(command, connection, ids, choice, lambda each: each.delete(), how)

@@ -204,6 +204,35 @@ def test_export_and_audit(served: Sandbox, tmp_path: Path, capfd: Output) -> Non
     assert json.loads(capfd.readouterr().out)["environments"][0]["settings"]["timezone"] == "Asia/Tokyo"
 
 
+@pytest.mark.parametrize("ending", ["html", "json", "md", "csv"])
+def test_a_report_of_what_was_changed_rotated_and_found(served: Sandbox, ending: str, tmp_path: Path, capfd: Output) -> None:
+    served.environment(2).settings["name"] = "<script>alert(1)</script>"
+    applied, audited, rotated = (tmp_path / f"{name}.{ending}" for name in ("applied", "audited", "rotated"))
+    plan = str(tmp_path / "plan.json")
+    assert run(["plan", "1", "2", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    assert run(["apply", plan, "--yes", "--report", str(applied)]) == 0
+    assert run(["audit", "--all", "--report", str(audited)]) == 3
+    assert run(["rotate-secrets", "1", "--sink", str(tmp_path / "s"), "--yes", "--report", str(rotated)]) == 0
+    assert f"The report is {rotated}." in capfd.readouterr().err.replace("\n", "")
+    assert "Asia/Tokyo" in applied.read_text()
+    assert served.effects["rotate_secret_token", 1] == 1
+    for one in (applied, audited, rotated):
+        text = one.read_text()
+        assert ending == "html" or len(text) > 20
+        assert "<script>alert" not in text or ending in {"csv", "json"}
+        assert not any(secret in text for secret in served.secrets)
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_asked(
+    served: Sandbox, tmp_path: Path, capfd: Output
+) -> None:
+    before = len(served.calls)
+    assert run(["audit", "--all", "--report", str(tmp_path / "run.pdf")]) == 2
+    assert run(["delete", "1", "--yes", "--report", str(tmp_path / "no" / "run.html")]) == 2
+    assert "there is no folder" in capfd.readouterr().err
+    assert len(served.calls) == before
+
+
 def test_the_sandbox_for_a_first_rotation(tmp_path: Path, capfd: Output) -> None:
     assert (
         run(["rotate-secrets", "1", "--sandbox", "--sink", str(tmp_path / "s"), "--journal", str(tmp_path / "j.db"), "--yes"])
