@@ -10,7 +10,7 @@ from aioposthog_env.reports.model import ReportRow
 from aioposthog_env.reports.text import cut, plain, room, shown
 
 _ORDER: Final[tuple[Status, ...]] = ("unknown", "failed", "skipped", "succeeded", "unchanged")
-_ROOM: Final = 500_000
+_ROOM: Final = 300_000
 _Key: TypeAlias = tuple[Status, str, str]
 
 

@@ -7,10 +7,9 @@ text nodes only. The page shows the opening of each long table by itself; the sc
 
 import base64
 import hashlib
-import json
 from datetime import UTC
 from importlib.resources import files
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -20,12 +19,12 @@ from aioposthog_env.reports.chart import HEIGHT, WIDTH, charts, duration
 from aioposthog_env.reports.groups import attention_of, changes_of
 from aioposthog_env.reports.matrix import matrix_of, to_page
 from aioposthog_env.reports.model import Report
-from aioposthog_env.reports.text import cut, plain, room, shown
+from aioposthog_env.reports.text import cut, embedded, plain, room, shown
 from aioposthog_env.version import __version__
 
-_ROOM_FOR_NAMES: Final = 300_000
-_ROOM_FOR_VALUES: Final = 800_000
-_MOST_CHANGES: Final = 10_000
+_ROOM_FOR_NAMES: Final = 250_000
+_ROOM_FOR_VALUES: Final = 700_000
+_MOST_CHANGES: Final = 5_000
 _FEW: Final = 25
 """Rows of a long table that are there without the script."""
 
@@ -37,7 +36,8 @@ def to_html(report: Report) -> str:
     hosts = list(dict.fromkeys([*report.hosts, *(host for host, _ in named)]))
     numbers = {host: number for number, host in enumerate(hosts)}
     values = {shown(value) for row in report.drift for value in row.values.values()}
-    matrix = matrix_of(report, numbers, room(values, _ROOM_FOR_VALUES), longest_name) if report.drift else None
+    longest_value = room(values, _ROOM_FOR_VALUES)
+    matrix = matrix_of(report, numbers, longest_value, longest_name) if report.drift else None
     statuses = list(get_args(Status))
     attention, changes = attention_of(report.rows), changes_of(report.rows)
     environments = [
@@ -66,6 +66,7 @@ def to_html(report: Report) -> str:
         changes=changes,
         most_changes=_MOST_CHANGES,
         matrix=matrix,
+        cut_short=any(len(value) > longest_value for value in values),
         charts=charts(report.requests, report.limits, report.seconds),
         chart_width=WIDTH,
         chart_height=HEIGHT,
@@ -76,17 +77,8 @@ def to_html(report: Report) -> str:
         script=Markup(script),  # noqa: S704  our own
         policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
-        data=embedded(data),
+        data=Markup(embedded(data)),  # noqa: S704  cannot end its block
     )
-
-
-def embedded(value: Any) -> Markup:
-    """JSON for a block of a page: nothing in it ends the block, or begins a comment or another block."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.translate(_OUTSIDE_OF_HTML))  # noqa: S704  just made so
-
-
-_OUTSIDE_OF_HTML: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def _part(name: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from aioposthog_env.models.fields import JSONValue
 
@@ -30,9 +30,15 @@ def cut(text: str, longest: int) -> str:
 
 
 def room(texts: Iterable[str], most: int) -> int:
-    """How many characters of each text may be shown so that all of them do not exceed ``most``."""
-    lengths = [len(text.encode("utf-8", "replace")) for text in texts]
-    return next((longest for longest in (400, 200, 100, 50, 25) if sum(min(one, longest) for one in lengths) <= most), 12)
+    """How many characters of each text may be shown so that all of them take about ``most`` bytes in a page, and at least 4."""
+    sizes = [(len(text), len(embedded(text).encode("utf-8", "replace"))) for text in texts]
+    return next((longest for longest in _LENGTHS if sum(size * min(1, longest / (n or 1)) for n, size in sizes) <= most), 4)
+
+
+def embedded(value: Any) -> str:
+    """JSON for a block of a page: nothing in it ends the block, or begins a comment or another block."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.translate(_OUTSIDE_OF_HTML)
 
 
 def cell(text: str) -> str:
@@ -56,5 +62,7 @@ def code(text: str) -> str:
 
 # A spreadsheet takes the wide forms for the same characters. Tabs and line ends are no longer there.
 _FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\N{REPLACEMENT CHARACTER}")  # noqa: RUF001
+_LENGTHS: Final = (400, 200, 100, 50, 25, 12, 8)
+_OUTSIDE_OF_HTML: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#!~&$@]|:(?=//)|(?<=www)\.|^[-+]")
 _NUMBERED: Final = re.compile(r"^(\d+)(?=[.)])")

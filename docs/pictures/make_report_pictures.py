@@ -36,8 +36,8 @@ def main() -> None:
     run = attrs.evolve(sample(250), drift=())
     audit = attrs.evolve(sample(2000, seed=2), title="What differs from policy.yaml", rows=(), notes=())
     audit = attrs.evolve(audit, command="aioposthog-env audit policy.yaml --profile eu --report audit.html")
-    make(run, "report-light.png", "light", height=2140)
-    make(run, "report-dark.png", "dark", height=2140)
+    make(run, "report-light.png", "light", height=2660)
+    make(run, "report-dark.png", "dark", height=2660)
     make(audit, "report-2000.png", "light", height=1750)
 
 

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from aioposthog_env import ConfigurationError
-from aioposthog_env.reports import Report, check_report_path, write_report
+from aioposthog_env.reports import Report, ReportChange, check_report_path, write_report
 from aioposthog_env.reports.csv import COLUMNS
-from aioposthog_env.reports.html import embedded
-from aioposthog_env.reports.text import cell, code, cut, plain, room, sentence, shown
+from aioposthog_env.reports.text import cell, code, cut, embedded, plain, room, sentence, shown
 from tests.reports.sample import EVIL, evil, sample
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -209,6 +208,28 @@ def test_pages_of_reports_with_little_in_them(tmp_path: Path) -> None:
     assert "from what most have" in written(attrs.evolve(whole, desired={}), tmp_path, "html")
 
 
+def test_a_page_of_2000_environments_that_have_nothing_in_common_is_below_3_mb(tmp_path: Path) -> None:
+    report, long = sample(2000), "<ä>" * 100
+    names = list(report.drift[0].values)
+    changes = [ReportChange(setting=name, before=long, after=f"{long}{{}}") for name in names[:5]]
+    rows = tuple(
+        attrs.evolve(
+            row,
+            name=long,
+            status="failed",
+            error=f"{row.id}{long}",
+            changes=tuple(attrs.evolve(change, before=f"{row.id}{long}") for change in changes),
+        )
+        for row in report.rows
+    )
+    drift = tuple(
+        attrs.evolve(row, name=long, values={name: f"{row.id}{name}{long}" for name in names}) for row in report.drift
+    )
+    text = written(attrs.evolve(report, rows=rows, drift=drift), tmp_path, "html")
+    assert len(text.encode()) < 3_000_000
+    assert "Long values are cut" in text
+
+
 @given(st.recursive(st.text() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5))
 def test_embedded_json_stays_in_its_block(value: object) -> None:
     text = embedded(value)
@@ -232,8 +253,8 @@ def test_what_stands_for_a_value_is_shown_as_it_is(text: str) -> None:
 @given(st.lists(st.text(max_size=500)), st.integers(0, 20_000))
 def test_texts_are_cut_until_there_is_room(texts: list[str], most: int) -> None:
     longest = room(texts, most)
-    assert 12 <= longest <= 400
-    assert sum(len(cut(text, longest)) for text in texts) <= max(most, 12 * len(texts))
+    assert 4 <= longest <= 400
+    assert sum(len(cut(text, longest)) for text in texts) <= max(most, 4 * len(texts))
 
 
 @pytest.mark.parametrize("ending", ["html", "csv", "json", "md", "HTML"])
