@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import App, CycloptsError, Group, Parameter, validators
 from rich.console import Console
 
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
-from aioposthog_env.cli.choice import UNCHOSEN, Choice
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, RateLimitWaitTooLong
 from aioposthog_env.version import __version__
 
@@ -61,10 +61,7 @@ class Connection:
     "How many environments are worked on at a time."
 
 
-Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
-Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
-ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
-Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
+ASKED_AS_USUAL: Final = Connection()
 
 
 @app.command
@@ -96,11 +93,11 @@ def demo(
 
     if environments < 1 or concurrency < 1:
         raise ConfigurationError("--environments and --concurrency take whole numbers above 0.")
-    return _run(room.demo(environments, concurrency=concurrency, era=era, json=json))
+    return started(room.demo(environments, concurrency=concurrency, era=era, json=json))
 
 
 @app.command(name="list")
-def list_(*, search: str | None = None, connection: Connection = Connection()) -> int:
+def list_(*, search: str | None = None, connection: Connection = ASKED_AS_USUAL) -> int:
     """List the environments that the credential can see.
 
     Parameters
@@ -110,11 +107,11 @@ def list_(*, search: str | None = None, connection: Connection = Connection()) -
     """
     from aioposthog_env.cli import commands
 
-    return _run(commands.list_environments(connection, search))
+    return started(commands.list_environments(connection, search))
 
 
 @app.command
-def show(ids: Annotated[list[int], Parameter(name="ID", negative="")], /, *, connection: Connection = Connection()) -> int:
+def show(ids: Annotated[list[int], Parameter(name="ID", negative="")], /, *, connection: Connection = ASKED_AS_USUAL) -> int:
     """Show the settings of environments.
 
     Parameters
@@ -124,7 +121,7 @@ def show(ids: Annotated[list[int], Parameter(name="ID", negative="")], /, *, con
     """
     from aioposthog_env.cli import commands
 
-    return _run(commands.show(connection, ids))
+    return started(commands.show(connection, ids))
 
 
 @app.command(name="set")
@@ -132,7 +129,7 @@ def set_(
     what: Annotated[list[str], Parameter(name="ID|NAME=VALUE", negative="")],
     /,
     *,
-    connection: Connection = Connection(),
+    connection: Connection = ASKED_AS_USUAL,
 ) -> int:
     """Change settings of environments: ids first, then NAME=VALUE.
 
@@ -146,333 +143,7 @@ def set_(
     """
     from aioposthog_env.cli import commands
 
-    return _run(commands.set_settings(connection, what, concurrency=connection.concurrency))
-
-
-@app.command
-def export(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    format: Literal["yaml", "json"] = "yaml",
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Write the settings of environments to a file that `plan --settings` takes. Sensitive settings are left out.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    format
-        YAML or JSON.
-    output
-        The file; without it, standard output.
-    """
-    from aioposthog_env.cli import audit as room
-
-    return _run(room.export(connection, ids, choice, format=format, path=output))
-
-
-@app.command
-def audit(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    policy: Path | None = None,
-    report: ReportTo = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Show where environments differ from a file of desired settings, or from what most of them have. Changes nothing.
-
-    Exit code 3 where there is a difference. With --json one line for each.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    policy
-        A file of desired settings; without it, what most environments have.
-    report
-        Write a report: .html, .csv, .json or .md.
-    """
-    from aioposthog_env.cli import audit as room
-
-    return _run(room.audit(connection, ids, choice, policy=policy, report=report))
-
-
-@app.command
-def plan(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    set_: Assignments = [],  # noqa: B006  never changed
-    settings: Path | None = None,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Show what would have to change, environment by environment. Changes nothing; exit code 3 where something would.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    set_
-        NAME=VALUE; may be repeated.
-    settings
-        A file of desired settings, in YAML, TOML or JSON.
-    output
-        Save the plan here, for `apply`.
-    """
-    from aioposthog_env.cli import change
-
-    wanted = change.Wanted(assignments=set_, file=settings)
-    return _run(change.make_plan(connection, ids, choice, wanted, output))
-
-
-@app.command
-def apply(
-    plan: Annotated[Path | None, Parameter(name="PLAN")] = None,
-    /,
-    *,
-    set_: Assignments = [],  # noqa: B006  never changed
-    settings: Path | None = None,
-    journal: Path | None = None,
-    no_journal: Annotated[bool, Parameter(negative="")] = False,
-    canary: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
-    verify: Annotated[bool, Parameter(negative="")] = False,
-    max_age: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 600.0,
-    stop_after_failures: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
-    yes: Yes = False,
-    report: ReportTo = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Change what a plan says, and only where it still is as planned. Recorded in a journal, so that it resumes and undoes.
-
-    Ctrl-C finishes what is in flight and says how to go on; a second one stops at once.
-
-    Parameters
-    ----------
-    plan
-        A plan that was saved. Without it, one is made now from --set or --settings.
-    set_
-        NAME=VALUE; may be repeated.
-    settings
-        A file of desired settings.
-    journal
-        The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
-    no_journal
-        Record nothing.
-    canary
-        Change so many environments first, and go on only if all succeeded.
-    verify
-        Read each environment again afterwards.
-    max_age
-        Seconds after which an environment is read again before it is changed.
-    stop_after_failures
-        Skip the rest after so many failures.
-    dry_run
-        Send nothing.
-    yes
-        Do not ask.
-    report
-        Write a report: .html, .csv, .json or .md.
-    """
-    from aioposthog_env.cli import change
-
-    wanted = change.Wanted(assignments=set_, file=settings)
-    how = change.HowToApply(
-        journal=journal,
-        no_journal=no_journal,
-        canary=canary,
-        verify=verify,
-        max_age=max_age,
-        stop_after_failures=stop_after_failures,
-        dry_run=dry_run,
-        yes=yes,
-        report=report,
-    )
-    return _run(change.apply(connection, plan, choice, wanted, how))
-
-
-@app.command
-def undo(
-    journal: Annotated[Path, Parameter(name="JOURNAL")],
-    /,
-    *,
-    run: str = "main",
-    yes: Yes = False,
-    connection: Connection = Connection(),
-) -> int:
-    """Give back the previous values of what a run has changed, where nobody has changed them since.
-
-    Parameters
-    ----------
-    journal
-        The journal of the run.
-    run
-        The run's name within it.
-    yes
-        Do not ask.
-    """
-    from aioposthog_env.cli import change
-
-    return _run(change.undo(connection, journal, run, yes=yes))
-
-
-@app.command
-def runs(
-    places: Annotated[list[Path], Parameter(name="JOURNAL", negative="")] = [],  # noqa: B006  never changed
-    /,
-    *,
-    connection: Connection = Connection(),
-) -> int:
-    """List the runs of journals, and how many environments are in which state.
-
-    Parameters
-    ----------
-    places
-        Journals, or folders of them. Default: this user's folder.
-    """
-    from aioposthog_env.cli import change
-
-    return _run(change.runs(connection, places))
-
-
-@app.command
-def rotate_secrets(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    sink: Path,
-    verify: Annotated[bool, Parameter(negative="")] = False,
-    journal: Path | None = None,
-    yes: Yes = False,
-    report: ReportTo = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Rotate secret tokens, exactly once each, and append the new ones to a file. Takes a session, not a key.
-
-    Set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the cookies of a browser in which an admin is logged in.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    sink
-        The file that gets the new secrets, as lines of JSON, for its owner only.
-    verify
-        Read each environment again afterwards.
-    journal
-        The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
-    yes
-        Do not ask; goes with explicit ids only.
-    report
-        Write a report: .html, .csv, .json or .md.
-    """
-    from aioposthog_env.cli import tokens
-
-    how = tokens.How(journal=journal, yes=yes, report=report)
-    return _run(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, how=how))
-
-
-@app.command
-def delete_secret_backups(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    min_age: Annotated[float, Parameter(validator=validators.Number(gte=0))],
-    journal: Path | None = None,
-    yes: Yes = False,
-    report: ReportTo = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Drop the backups of secret tokens that are old enough; services that still use them stop working. Takes a session.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    min_age
-        Seconds; younger backups are left.
-    journal
-        The file to record in, or to resume from.
-    yes
-        Do not ask; goes with explicit ids only.
-    report
-        Write a report: .html, .csv, .json or .md.
-    """
-    from aioposthog_env.cli import tokens
-
-    how = tokens.How(journal=journal, yes=yes, report=report)
-    return _run(tokens.delete_backups(connection, ids, choice, min_age=min_age, how=how))
-
-
-@app.command
-def reset_tokens(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    journal: Path | None = None,
-    yes: Yes = False,
-    report: ReportTo = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Replace project tokens. Events sent with the old ones are lost from that moment. Takes a session.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    journal
-        The file to record in, or to resume from.
-    yes
-        Do not ask; goes with explicit ids only.
-    report
-        Write a report: .html, .csv, .json or .md.
-    """
-    from aioposthog_env.cli import tokens
-
-    how = tokens.How(journal=journal, yes=yes, report=report)
-    return _run(tokens.reset(connection, ids, choice, how))
-
-
-@app.command
-def delete(
-    ids: Ids = [],  # noqa: B006  never changed
-    /,
-    *,
-    journal: Path | None = None,
-    yes: Yes = False,
-    report: ReportTo = None,
-    choice: Choice = UNCHOSEN,
-    connection: Connection = Connection(),
-) -> int:
-    """Delete environments and their data.
-
-    Parameters
-    ----------
-    ids
-        The ids of the environments.
-    journal
-        The file to record in, or to resume from.
-    yes
-        Do not ask; goes with explicit ids only.
-    report
-        Write a report: .html, .csv, .json or .md.
-    """
-    from aioposthog_env.cli import tokens
-
-    how = tokens.How(journal=journal, yes=yes, report=report)
-    return _run(tokens.delete(connection, ids, choice, how))
+    return started(commands.set_settings(connection, what, concurrency=connection.concurrency))
 
 
 @app.command
@@ -508,10 +179,15 @@ def sandbox(
 
     if environments < 0 or not 0 <= port < 65_536:
         raise ConfigurationError("--environments and --port take whole numbers from 0, ports below 65536.")
-    return _run(room.serve(environments, era=era, port=port, load=load, save=save, json=json))
+    return started(room.serve(environments, era=era, port=port, load=load, save=save, json=json))
 
 
-def _run(work: Coroutine[Any, Any, int]) -> int:
+def started(work: Coroutine[Any, Any, int]) -> int:
+    """Run what a command does.
+
+    Returns:
+        The exit code.
+    """
     import asyncio  # half of what printing the help would cost
 
     try:
@@ -526,6 +202,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    import_module("aioposthog_env.cli.changing")  # adds its commands
+
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)

@@ -23,7 +23,7 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.reports.rows import desired_to_show, drift_rows
 from aioposthog_env.settings_file import SettingsFile, dump_settings
 
-_SECRET: Final = "(secret)"
+_HIDDEN: Final = "(secret)"
 
 
 async def export(
@@ -71,14 +71,14 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
     wanted = {} if file is None else {one.id: file.desired(one) for one in read}
     if file is None:
         rows = [
-            (each.id, each.name, one.name, *((_SECRET,) * 2 if one.sensitive else (one.value, one.usual)))
+            (each.id, each.name, one.name, *((_HIDDEN,) * 2 if one.sensitive else (one.value, one.usual)))
             for each in read
             for one in drift(each, usual)
         ]
     else:
         now = datetime.now(UTC)
         rows = [
-            (each.id, each.name, change.name, *((_SECRET,) * 2 if change.sensitive else (change.before, change.after)))
+            (each.id, each.name, change.name, *((_HIDDEN,) * 2 if change.sensitive else (change.before, change.after)))
             for each in read
             for change in differences(wanted[each.id], each, era, now).changes
         ]

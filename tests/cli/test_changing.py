@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from aioposthog_env.cli import changing  # noqa: F401  adds its commands
 from aioposthog_env.cli.app import app, run
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_commands import CLI, serving
@@ -218,8 +219,7 @@ def test_a_report_of_what_was_changed_rotated_and_found(served: Sandbox, ending:
     assert served.effects["rotate_secret_token", 1] == 1
     for one in (applied, audited, rotated):
         text = one.read_text()
-        assert ending == "html" or len(text) > 20
-        assert "<script>alert" not in text or ending in {"csv", "json"}
+        assert ending != "html" or "<script>alert" not in text
         assert not any(secret in text for secret in served.secrets)
 
 

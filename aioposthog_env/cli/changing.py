@@ -1,0 +1,340 @@
+"""The commands that compare and change environments, and their arguments. What they do is imported only when they run."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter, validators
+
+from aioposthog_env.cli.app import ASKED_AS_USUAL, Connection, app, started
+from aioposthog_env.cli.choice import UNCHOSEN, Choice
+
+Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
+Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
+ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
+Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
+
+
+@app.command
+def export(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    format: Literal["yaml", "json"] = "yaml",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Write the settings of environments to a file that `plan --settings` takes. Sensitive settings are left out.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    format
+        YAML or JSON.
+    output
+        The file; without it, standard output.
+    """
+    from aioposthog_env.cli import audit as room
+
+    return started(room.export(connection, ids, choice, format=format, path=output))
+
+
+@app.command
+def audit(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    policy: Path | None = None,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show where environments differ from a file of desired settings, or from what most of them have. Changes nothing.
+
+    Exit code 3 where there is a difference. With --json one line for each.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    policy
+        A file of desired settings; without it, what most environments have.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import audit as room
+
+    return started(room.audit(connection, ids, choice, policy=policy, report=report))
+
+
+@app.command
+def plan(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    set_: Assignments = [],  # noqa: B006  never changed
+    settings: Path | None = None,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show what would have to change, environment by environment. Changes nothing; exit code 3 where something would.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    set_
+        NAME=VALUE; may be repeated.
+    settings
+        A file of desired settings, in YAML, TOML or JSON.
+    output
+        Save the plan here, for `apply`.
+    """
+    from aioposthog_env.cli import change
+
+    wanted = change.Wanted(assignments=set_, file=settings)
+    return started(change.make_plan(connection, ids, choice, wanted, output))
+
+
+@app.command
+def apply(
+    plan: Annotated[Path | None, Parameter(name="PLAN")] = None,
+    /,
+    *,
+    set_: Assignments = [],  # noqa: B006  never changed
+    settings: Path | None = None,
+    journal: Path | None = None,
+    no_journal: Annotated[bool, Parameter(negative="")] = False,
+    canary: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    verify: Annotated[bool, Parameter(negative="")] = False,
+    max_age: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 600.0,
+    stop_after_failures: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    yes: Yes = False,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Change what a plan says, and only where it still is as planned. Recorded in a journal, so that it resumes and undoes.
+
+    Ctrl-C finishes what is in flight and says how to go on; a second one stops at once.
+
+    Parameters
+    ----------
+    plan
+        A plan that was saved. Without it, one is made now from --set or --settings.
+    set_
+        NAME=VALUE; may be repeated.
+    settings
+        A file of desired settings.
+    journal
+        The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
+    no_journal
+        Record nothing.
+    canary
+        Change so many environments first, and go on only if all succeeded.
+    verify
+        Read each environment again afterwards.
+    max_age
+        Seconds after which an environment is read again before it is changed.
+    stop_after_failures
+        Skip the rest after so many failures.
+    dry_run
+        Send nothing.
+    yes
+        Do not ask.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import change
+
+    wanted = change.Wanted(assignments=set_, file=settings)
+    how = change.HowToApply(
+        journal=journal,
+        no_journal=no_journal,
+        canary=canary,
+        verify=verify,
+        max_age=max_age,
+        stop_after_failures=stop_after_failures,
+        dry_run=dry_run,
+        yes=yes,
+        report=report,
+    )
+    return started(change.apply(connection, plan, choice, wanted, how))
+
+
+@app.command
+def undo(
+    journal: Annotated[Path, Parameter(name="JOURNAL")],
+    /,
+    *,
+    run: str = "main",
+    yes: Yes = False,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Give back the previous values of what a run has changed, where nobody has changed them since.
+
+    Parameters
+    ----------
+    journal
+        The journal of the run.
+    run
+        The run's name within it.
+    yes
+        Do not ask.
+    """
+    from aioposthog_env.cli import change
+
+    return started(change.undo(connection, journal, run, yes=yes))
+
+
+@app.command
+def runs(
+    places: Annotated[list[Path], Parameter(name="JOURNAL", negative="")] = [],  # noqa: B006  never changed
+    /,
+    *,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """List the runs of journals, and how many environments are in which state.
+
+    Parameters
+    ----------
+    places
+        Journals, or folders of them. Default: this user's folder.
+    """
+    from aioposthog_env.cli import change
+
+    return started(change.runs(connection, places))
+
+
+@app.command
+def rotate_secrets(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    sink: Path,
+    verify: Annotated[bool, Parameter(negative="")] = False,
+    journal: Path | None = None,
+    yes: Yes = False,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Rotate secret tokens, exactly once each, and append the new ones to a file. Takes a session, not a key.
+
+    Set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the cookies of a browser in which an admin is logged in.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    sink
+        The file that gets the new secrets, as lines of JSON, for its owner only.
+    verify
+        Read each environment again afterwards.
+    journal
+        The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
+    yes
+        Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import tokens
+
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return started(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, how=how))
+
+
+@app.command
+def delete_secret_backups(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    min_age: Annotated[float, Parameter(validator=validators.Number(gte=0))],
+    journal: Path | None = None,
+    yes: Yes = False,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Drop the backups of secret tokens that are old enough; services that still use them stop working. Takes a session.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    min_age
+        Seconds; younger backups are left.
+    journal
+        The file to record in, or to resume from.
+    yes
+        Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import tokens
+
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return started(tokens.delete_backups(connection, ids, choice, min_age=min_age, how=how))
+
+
+@app.command
+def reset_tokens(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    journal: Path | None = None,
+    yes: Yes = False,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Replace project tokens. Events sent with the old ones are lost from that moment. Takes a session.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    journal
+        The file to record in, or to resume from.
+    yes
+        Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import tokens
+
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return started(tokens.reset(connection, ids, choice, how))
+
+
+@app.command
+def delete(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    journal: Path | None = None,
+    yes: Yes = False,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Delete environments and their data.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    journal
+        The file to record in, or to resume from.
+    yes
+        Do not ask; goes with explicit ids only.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import tokens
+
+    how = tokens.How(journal=journal, yes=yes, report=report)
+    return started(tokens.delete(connection, ids, choice, how))
