@@ -147,6 +147,27 @@ def set_(
 
 
 @app.command
+def doctor(
+    ids: Annotated[list[int], Parameter(name="ID", negative="")] = [],  # noqa: B006  never changed
+    /,
+    *,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Look whether host, credential, scopes and limits are as they should be, and say what to do. Changes nothing.
+
+    Exit code 3 where there is a problem, 1 where nothing could be asked.
+
+    Parameters
+    ----------
+    ids
+        Environments that must be reached.
+    """
+    from aioposthog_env.cli import doctor as room
+
+    return started(room.doctor(connection, ids))
+
+
+@app.command
 def sandbox(
     *,
     environments: int = 25,

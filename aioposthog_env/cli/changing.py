@@ -69,6 +69,98 @@ def audit(
 
 
 @app.command
+def activity(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    most: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 20,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show the newest entries of activity logs. Takes a session.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    most
+        How many entries of each.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.activity(most)))
+
+
+@app.command
+def restrictions(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show what the ingestion holds back; PostHog's staff manage it.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.restrictions()))
+
+
+@app.command
+def demo_data(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show whether demo data is being made. Takes a session.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.demo_data()))
+
+
+@app.command
+def intent(
+    what: Literal["add", "complete"],
+    product: str,
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    context: str | None = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Say that a product is of interest, or that its onboarding is complete. Counted by PostHog, so never repeated.
+
+    Parameters
+    ----------
+    what
+        add an interest, or complete the onboarding.
+    product
+        The product, such as session_replay.
+    ids
+        The ids of the environments.
+    context
+        What led to the interest.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.intent(product, context=context, complete=what == "complete")))
+
+
+@app.command
 def plan(
     ids: Ids = [],  # noqa: B006  never changed
     /,

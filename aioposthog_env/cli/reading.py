@@ -1,0 +1,105 @@
+"""What ``activity``, ``restrictions``, ``demo-data`` and ``intent`` do."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from aioposthog_env.bulk.each import Each
+from aioposthog_env.bulk.outcome import Outcome
+from aioposthog_env.bulk.run import BulkRun
+from aioposthog_env.cli import DONE, ERROR, PARTLY
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.choice import Choice, chosen
+from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.output import Output
+from aioposthog_env.models.converter import unstructure
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """One of these commands.
+
+    Attributes:
+        start: The bulk run.
+        columns: The columns of its table.
+        rows: The rows that one environment gives, without its id.
+        session: Whether the call takes a session only.
+    """
+
+    start: Callable[[Each], BulkRun[Any]]
+    columns: Sequence[str]
+    rows: Callable[[Any], list[Sequence[object]]]
+    session: bool = False
+
+
+async def read(connection: Connection, ids: Sequence[int], choice: Choice, reading: Reading) -> int:
+    """Ask each environment, and print what it answers: a table by id, or a line of JSON for each row."""
+    output = Output(json=connection.json)
+    async with connect(connection, session=reading.session) as environments:
+        selected = await chosen(environments, output, ids, choice)
+        report = await reading.start(environments.each([one.ref for one in selected], concurrency=connection.concurrency))
+    done: list[Outcome[Any]] = sorted(report.succeeded, key=lambda one: one.ref.id)
+    rows = [(one.ref.id, *row) for one in done for row in reading.rows(one.value)]
+    names = ("id", *reading.columns)
+    if connection.json:
+        for row in rows:
+            output.line(dict(zip(names, row, strict=True)))
+    else:
+        output.table(names, [tuple("" if cell is None else cell for cell in row) for row in rows])
+    for one in (*report.failed, *report.skipped, *report.unknown):
+        output.say(f"{one.ref.id}: {one.error or one.reason}")
+    if len(done) == len(report):
+        return DONE
+    return PARTLY if done else ERROR
+
+
+def activity(most: int) -> Reading:
+    """The newest entries of each log."""
+
+    def rows(entries: list[Any]) -> list[Sequence[object]]:
+        found: list[Sequence[object]] = []
+        for entry in entries:
+            wire = unstructure(entry)
+            user, detail = wire.get("user"), wire.get("detail")
+            who = user.get("email") or user.get("first_name") if isinstance(user, dict) else None
+            changes = detail.get("changes") if isinstance(detail, dict) else None
+            fields = [one.get("field") for one in changes if isinstance(one, dict)] if isinstance(changes, list) else []
+            found.append((wire.get("created_at"), who, wire.get("activity"), ", ".join(str(one) for one in fields if one)))
+        return found
+
+    return Reading(
+        start=lambda each: each.activity(limit=most), columns=("at", "who", "what", "settings"), rows=rows, session=True
+    )
+
+
+def restrictions() -> Reading:
+    """What the ingestion holds back."""
+
+    def rows(found: list[Any]) -> list[Sequence[object]]:
+        wires = [unstructure(one) for one in found]
+        return [
+            (one.pop("restriction_type"), "; ".join(f"{name}: {value}" for name, value in one.items() if value))
+            for one in wires
+        ]
+
+    return Reading(start=lambda each: each.event_ingestion_restrictions(), columns=("restriction", "of"), rows=rows)
+
+
+def demo_data() -> Reading:
+    """Whether demo data is being made."""
+    return Reading(
+        start=lambda each: each.is_generating_demo_data(), columns=("generating",), rows=lambda value: [(value,)], session=True
+    )
+
+
+def intent(product: str, *, context: str | None, complete: bool) -> Reading:
+    """Say that a product is of interest, or that its onboarding is complete. Counted by the server, so never repeated."""
+
+    def start(each: Each) -> BulkRun[Any]:
+        if complete:
+            return each.complete_product_onboarding(product)
+        return each.add_product_intent(product, intent_context=context)
+
+    done = "completed" if complete else "added"
+    return Reading(start=start, columns=("product", "done"), rows=lambda _: [(product, done)])
