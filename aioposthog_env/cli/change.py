@@ -17,6 +17,7 @@ from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
 from aioposthog_env.cli.commands import assigned, connect
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.environments import AsyncEnvironments
@@ -91,7 +92,8 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             "Give a plan (`apply plan.json`), or what is desired and where (`apply --settings FILE --all`)."
         )
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
-    async with connect(connection, hooks=reporting.hooks) as environments:
+    told = Told(0, 2 if how.verify else 1)
+    async with connect(connection, hooks=[told.hook, *reporting.hooks]) as environments:
         reporting.host = environments.host
         if path is not None:
             plan = Plan.load(path)
@@ -122,7 +124,8 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             dry_run=how.dry_run,
             keep="outcomes",
         )
-        watched = await watch(output, run, "changing", len(plan) + len(plan.unreadable))
+        told.total = len(plan) + len(plan.unreadable)
+        watched = await watch(output, run, "changing", told, environments.limiter)
     if journal is not None:
         output.say(f"Recorded in {journal}; undo with: aioposthog-env undo {journal}")
     reporting.write(output, watched.report, plan=plan)
@@ -149,9 +152,10 @@ async def undo(connection: Connection, journal: Path, run: str, *, yes: bool) ->
     changed = counts.get("succeeded", 0) + counts.get("unknown", 0) + counts.get("intended", 0)
     output.say(f"The run {run!r} of {journal} has changed {changed} environments.")
     confirm(output, f"undo {changed} environments", yes=yes, explicit=True)
-    async with connect(connection) as environments:
+    told = Told(changed, 2)
+    async with connect(connection, hooks=[told.hook]) as environments:
         undoing = environments.undo(journal, run=run, concurrency=connection.concurrency, keep="outcomes")
-        watched = await watch(output, undoing, "undoing", changed)
+        watched = await watch(output, undoing, "undoing", told, environments.limiter)
     return finish(output, watched, ["aioposthog-env", "undo", str(journal), "--run", run, "--yes"])
 
 

@@ -17,6 +17,8 @@ from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.progress import Told, live
+from aioposthog_env.limiter import RateLimiter
 
 T = TypeVar("T")
 
@@ -29,17 +31,17 @@ class Watched:
     interrupted: bool
 
 
-async def watch(output: Output, run: BulkRun[T], what: str, total: int) -> Watched:
+async def watch(output: Output, run: BulkRun[T], what: str, told: Told, limiter: RateLimiter | None) -> Watched:
     """Run it, show how far it is, and print each outcome as a line of JSON where that was asked for."""
     collected: Collected[T] = Collected("outcomes")
     began = asyncio.get_running_loop().time()
-    with _interruptible(output, run) as interrupts, output.progress(what, total) as step:
-        async with run as outcomes:
+    with _interruptible(output, run) as interrupts:
+        async with live(output, what, told, limiter) as step, run as outcomes:
             async for outcome in outcomes:
                 collected.add(outcome)
                 if output.json:
                     output.line(described(outcome))
-                step()
+                step(outcome)
     seconds = asyncio.get_running_loop().time() - began
     return Watched(collected.report(seconds, run.stopped_by), bool(interrupts))
 

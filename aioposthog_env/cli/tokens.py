@@ -15,6 +15,7 @@ from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.errors import ScopeError
@@ -64,7 +65,8 @@ async def run_on(
 ) -> int:
     """Select, confirm, run, and say how to go on."""
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
-    async with connect(connection, session=command.session, hooks=reporting.hooks) as environments:
+    told = Told(0, 2)
+    async with connect(connection, session=command.session, hooks=[told.hook, *reporting.hooks]) as environments:
         reporting.host = environments.host
         try:
             start(environments.each([]))  # what the credential can never do is said before anybody is asked
@@ -83,7 +85,8 @@ async def run_on(
         each = environments.each(
             [item.ref for item in selected], concurrency=connection.concurrency, journal=path, keep="outcomes", adopt=True
         )
-        watched = await watch(output, start(each), command.doing, len(selected))
+        told.total = len(selected)
+        watched = await watch(output, start(each), command.doing, told, environments.limiter)
     output.say(f"Recorded in {path}.")
     reporting.write(output, watched.report, names={item.ref.id: item.name for item in selected})
     resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
