@@ -49,8 +49,10 @@ app = App(
 class Connection:
     """Which PostHog is asked, and how the answer is printed."""
 
+    profile: Annotated[str | None, Parameter(group=CONNECTION)] = None
+    "A profile of the configuration file, which names host and key together; see config."
     host: Annotated[str | None, Parameter(group=CONNECTION)] = None
-    "us, eu, or a URL. Default: the variable POSTHOG_HOST, else us."
+    "us, eu, or a URL; goes with the key of the variables. Default: the variable POSTHOG_HOST, else us."
     sandbox: Annotated[bool, Parameter(group=CONNECTION, negative="")] = False
     "Ask an embedded PostHog with 25 made-up environments instead."
     era: Annotated[Era, Parameter(group=CONNECTION)] = "current"
@@ -165,6 +167,26 @@ def doctor(
     from aioposthog_env.cli import doctor as room
 
     return started(room.doctor(connection, ids))
+
+
+@app.command
+def config(
+    *,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show the profiles: hosts, and where their keys come from. Keys themselves are never shown.
+
+    Parameters
+    ----------
+    check
+        See whether each key can be had, which may ask you to unlock a store. Nothing is sent.
+    json
+        Print JSON.
+    """
+    from aioposthog_env.cli import config as room
+
+    return room.config(json=json, check=check)
 
 
 @app.command

@@ -13,6 +13,7 @@ from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.profiles import find_profile
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure, unstructure
@@ -35,6 +36,18 @@ async def connect(
         session: Use a person's session, where the variables hold one: what is to be called takes no key.
         hooks: Told what the client does.
     """
+    if connection.profile is not None:
+        if connection.sandbox or connection.host is not None:
+            raise ConfigurationError("A profile names its own host: give --profile without --host and --sandbox.")
+        profile = find_profile(connection.profile)
+        async with AsyncEnvironments(
+            profile.host,
+            auth=profile.credential(session=session),
+            allow_insecure_http=profile.allow_insecure_http,
+            hooks=hooks,
+        ) as environments:
+            yield environments
+        return
     if not connection.sandbox:
         auth = _session_from_environment() if session else None
         async with AsyncEnvironments(connection.host, auth=auth, hooks=hooks) as environments:

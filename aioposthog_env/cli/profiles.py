@@ -1,0 +1,187 @@
+"""Profiles: hosts with the place of their key, in a file of this user's. A key is never in the file, nor an argument.
+
+    [profiles.eu]
+    host = "eu"
+    key_command = "op read op://work/posthog-eu/key"
+
+    [profiles.internal]
+    host = "https://posthog.internal"
+    key_keyring = "posthog/internal"          # service/user, extra `keyring`
+    session_id_env = "INTERNAL_SESSION_ID"    # for what takes no key
+    csrf_token_env = "INTERNAL_CSRF_TOKEN"
+
+A profile names host and key together, so that a key never goes to another host than the one it was meant for. Since the file
+can name commands, nobody but its owner may be able to write it.
+"""
+
+import difflib
+import os
+import shlex
+import stat
+import subprocess
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, cast
+
+import attrs
+from platformdirs import user_config_path
+
+from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, SessionCookie, resolve_host
+from aioposthog_env.errors import ConfigurationError
+
+_SECONDS: Final = 30.0
+"""How long a command may take to give a key; a person may have to confirm it."""
+
+
+@attrs.frozen(kw_only=True)
+class Profile:
+    """One host, and where its credential comes from.
+
+    Attributes:
+        name: The profile's name.
+        host: ``us``, ``eu``, or a URL.
+        key_env: An environment variable that holds the key.
+        key_keyring: Service and user in the system's keyring, with a slash between.
+        key_command: A command that prints the key. It is run without a shell.
+        session_id_env: An environment variable that holds the cookie ``sessionid``.
+        csrf_token_env: An environment variable that holds the cookie ``posthog_csrftoken``.
+        allow_insecure_http: Allow plain http to a host other than this machine.
+    """
+
+    name: str
+    host: str
+    key_env: str | None = None
+    key_keyring: str | None = None
+    key_command: str | None = None
+    session_id_env: str | None = None
+    csrf_token_env: str | None = None
+    allow_insecure_http: bool = False
+
+    @property
+    def source(self) -> str:
+        """Where the key comes from, in words."""
+        if self.key_env:
+            return f"variable {self.key_env}"
+        if self.key_keyring:
+            return f"keyring {self.key_keyring}"
+        return f"command {shlex.split(self.key_command)[0]}" if self.key_command else "session only"
+
+    def credential(self, *, session: bool) -> Credential:
+        """The key; or the person's session, where that is asked for and the profile has one.
+
+        Raises:
+            ConfigurationError: It cannot be had; says why, and never what was found.
+        """
+        if self.session_id_env and self.csrf_token_env and (session or self.source == "session only"):
+            return SessionCookie(self._variable(self.session_id_env), self._variable(self.csrf_token_env))
+        if self.key_env:
+            key = self._variable(self.key_env)
+        elif self.key_keyring:
+            key = self._from_keyring(self.key_keyring)
+        elif self.key_command:
+            key = self._from_command(self.key_command)
+        else:
+            raise ConfigurationError(f"The profile {self.name!r} names no key: add key_env, key_keyring or key_command.")
+        return OAuthToken(key) if key.startswith("pha_") else PersonalAPIKey(key)
+
+    def _variable(self, name: str) -> str:
+        value = os.environ.get(name, "").strip()
+        if not value:
+            raise ConfigurationError(f"The profile {self.name!r} takes its key from the variable {name}, which is not set.")
+        return value
+
+    def _from_keyring(self, place: str) -> str:
+        try:
+            keyring: Any = import_module("keyring")
+        except ModuleNotFoundError:
+            words = f"The profile {self.name!r} takes its key from the keyring: pip install 'aioposthog-env[keyring]'."
+            raise ConfigurationError(words) from None
+        service, _, user = place.partition("/")
+        key = keyring.get_password(service, user)
+        if not isinstance(key, str) or not key:
+            raise ConfigurationError(f"The keyring holds nothing for {place!r}, which the profile {self.name!r} names.")
+        return key.strip()
+
+    def _from_command(self, command: str) -> str:
+        words = shlex.split(command)
+        try:
+            # Its errors go to the person, and what it prints to nobody.
+            done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_SECONDS, check=False, text=True)  # noqa: S603
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = "took too long" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
+            raise ConfigurationError(f"The command {words[0]!r} of the profile {self.name!r} gave no key: {why}.") from None
+        if done.returncode or not done.stdout.strip():
+            ended = f"it ended with {done.returncode}" if done.returncode else "it printed nothing"
+            raise ConfigurationError(f"The command {words[0]!r} of the profile {self.name!r} gave no key: {ended}.")
+        return done.stdout.strip()
+
+
+def config_path() -> Path:
+    """Where the profiles stand: ``AIOPOSTHOG_ENV_CONFIG``, or ``config.toml`` in this user's own folder of settings."""
+    given = os.environ.get("AIOPOSTHOG_ENV_CONFIG")
+    return Path(given) if given else user_config_path("aioposthog-env") / "config.toml"
+
+
+def load_profiles() -> dict[str, Profile]:
+    """All profiles, by name.
+
+    Raises:
+        ConfigurationError: The file cannot be read, others may write it, or something in it is wrong.
+    """
+    path = config_path()
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}.") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError(f"{path} can be changed by others, and it names commands that are run: chmod 600 {path}")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}.") from None
+    profiles = document.get("profiles", {})
+    if set(document) - {"profiles"} or not isinstance(profiles, dict):
+        raise ConfigurationError(f"{path} holds tables [profiles.NAME], and nothing else.")
+    return {name: _profile(path, name, table) for name, table in cast("dict[str, Any]", profiles).items()}
+
+
+def _profile(path: Path, name: str, table: Any) -> Profile:
+    known = {field.name: field.type for field in attrs.fields(Profile) if field.name != "name"}
+    if not isinstance(table, dict) or "host" not in table:
+        raise ConfigurationError(f"{path}: [profiles.{name}] needs a host.")
+    given = cast("dict[str, Any]", table)
+    for key, value in given.items():
+        if key in {"key", "token", "password"}:
+            raise ConfigurationError(
+                f"{path}: [profiles.{name}] holds a {key}. Say where it is instead: key_env, key_keyring, key_command."
+            )
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ConfigurationError(
+                f"{path}: [profiles.{name}] has no {key!r}" + (f"; did you mean {near[0]!r}?" if near else ".")
+            )
+        if not isinstance(value, bool if key == "allow_insecure_http" else str):
+            raise ConfigurationError(f"{path}: {key} of [profiles.{name}] has the wrong type.")
+    profile = Profile(name=name, **given)
+    if sum(map(bool, (profile.key_env, profile.key_keyring, profile.key_command))) > 1:
+        raise ConfigurationError(f"{path}: [profiles.{name}] names more than one place of its key.")
+    resolve_host(profile.host, allow_insecure_http=profile.allow_insecure_http)
+    return profile
+
+
+def find_profile(name: str) -> Profile:
+    """One profile.
+
+    Raises:
+        ConfigurationError: There is none of that name; says which there are.
+    """
+    profiles = load_profiles()
+    if name in profiles:
+        return profiles[name]
+    near = difflib.get_close_matches(name, profiles, n=1)
+    there = f"; did you mean {near[0]!r}?" if near else f". There are: {', '.join(profiles) or 'none'}."
+    raise ConfigurationError(f"There is no profile {name!r} in {config_path()}{there}")

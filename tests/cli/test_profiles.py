@@ -1,0 +1,128 @@
+"""Profiles: which host, whose key, and that neither reaches the other's place."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from aioposthog_env.cli.app import run
+from aioposthog_env.sandbox import Sandbox
+from tests.cli.test_commands import serving
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config.toml"
+    monkeypatch.setenv("AIOPOSTHOG_ENV_CONFIG", str(path))
+    for name in ("POSTHOG_HOST", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_SESSION_ID", "POSTHOG_CSRF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o600)
+
+
+def sources(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, str]:
+    """Three places of one key."""
+    key = sandbox.key()
+    monkeypatch.setenv("A_KEY", key)
+    ring = SimpleNamespace(get_password=lambda service, user: key if (service, user) == ("posthog", "me") else None)
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    (folder / "key.txt").write_text(key + "\n")
+    return {"key_env": "A_KEY", "key_keyring": "posthog/me", "key_command": f"cat '{folder / 'key.txt'}'"}
+
+
+@pytest.mark.parametrize("source", ["key_env", "key_keyring", "key_command"])
+def test_a_key_from_each_place(file: Path, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(3) as sandbox:
+        place = sources(sandbox, monkeypatch, tmp_path)[source]
+        write(file, f'[profiles.mine]\nhost = "{sandbox.url}"\n{source} = "{place}"\n')
+        assert run(["list", "--profile", "mine", "--json"]) == 0
+        assert len(json.loads(capfd.readouterr().out)) == 3
+        assert run(["config", "--check"]) == 0
+        shown = capfd.readouterr()
+        assert "a personal API key" in shown.out
+        assert not any(secret in shown.out + shown.err for secret in sandbox.secrets)
+
+
+def test_a_session_for_what_takes_no_key(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serving(2) as sandbox:
+        session = sandbox.session()
+        monkeypatch.setenv("S", session.session_id)
+        monkeypatch.setenv("C", session.csrf_token)
+        write(file, f'[profiles.mine]\nhost = "{sandbox.url}"\nsession_id_env = "S"\ncsrf_token_env = "C"\n')
+        command = ["rotate-secrets", "1", "--sink", str(tmp_path / "s"), "--journal", str(tmp_path / "j"), "--yes"]
+        assert run([*command, "--profile", "mine"]) == 0
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[profiles.mine]\nkey_env = "A"\n', "needs a host"),
+        ('[profiles.mine]\nhost = "us"\n', "names no key"),
+        ('[profiles.mine]\nhost = "us"\nkey = "phx_abc"\n', "Say where it is instead"),
+        ('[profiles.mine]\nhost = "us"\nkey_enw = "A"\n', "did you mean 'key_env'?"),
+        ('[profiles.mine]\nhost = "us"\nkey_env = 5\n', "wrong type"),
+        ('[profiles.mine]\nhost = "us"\nkey_env = "A"\nkey_command = "b"\n', "more than one place"),
+        ('[profiles.mine]\nhost = "https://eu.i.posthog.com"\nkey_env = "A"\n', "ingestion host"),
+        ('[profiles.mine]\nhost = "us"\nkey_env = "NOT_SET"\n', "which is not set"),
+        ('[profiles.mine]\nhost = "us"\nkey_command = "/no/such/command"\n', "No such file"),
+        ('[profiles.mine]\nhost = "us"\nkey_command = "false"\n', "ended with 1"),
+        ('[profiles.mine]\nhost = "us"\nkey_command = "true"\n', "printed nothing"),
+        ('[profiles.mine]\nhost = "us"\nkey_command = "echo phc_abcdefghijklmnop"\n', "project token"),
+        ('[profiles.main]\nhost = "us"\nkey_env = "A"\n', "did you mean 'main'?"),
+        ("x = 1\n", "nothing else"),
+        ("[profiles\n", "cannot be read"),
+        ("", "There are: none"),
+    ],
+)
+def test_what_is_wrong_is_said(file: Path, text: str, said: str, capfd: Output) -> None:
+    write(file, text)
+    assert run(["list", "--profile", "mine"]) == 2
+    shown = capfd.readouterr().err
+    assert said in " ".join(shown.split())
+    assert "phx_abc" not in shown
+    assert "abcdefghijklmnop" not in shown
+
+
+def test_a_file_that_others_can_change_is_refused(file: Path, capfd: Output) -> None:
+    write(file, '[profiles.mine]\nhost = "us"\nkey_command = "echo"\n')
+    file.chmod(0o620)
+    assert run(["list", "--profile", "mine"]) == 2
+    assert f"chmod 600 {file}" in "".join(capfd.readouterr().err.split("\n"))
+
+
+def test_a_host_comes_from_the_same_place_as_its_key(file: Path, capfd: Output) -> None:
+    write(file, '[profiles.mine]\nhost = "us"\nkey_env = "A"\n')
+    for other in (["--host", "eu"], ["--sandbox"]):
+        assert run(["list", "--profile", "mine", *other]) == 2
+        assert "names its own host" in capfd.readouterr().err
+
+
+def test_no_file_is_no_profile(file: Path, capfd: Output) -> None:
+    assert run(["config", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"path": str(file), "profiles": []}
+    assert run(["config"]) == 0
+    assert "which is not there" in capfd.readouterr().err
+
+
+def test_a_key_that_cannot_be_had_is_found_by_the_check(file: Path, capfd: Output) -> None:
+    write(file, '[profiles.mine]\nhost = "us"\nkey_env = "NOT_SET"\n')
+    assert run(["config", "--check", "--json"]) == 3
+    assert "NOT_SET" in json.loads(capfd.readouterr().out)["profiles"][0]["check"]
+
+
+def test_the_profiles_of_the_docs_are_read(file: Path, capfd: Output) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", docs, re.S)
+    write(file, block)
+    assert run(["config", "--json"]) == 0
+    assert [one["key"] for one in json.loads(capfd.readouterr().out)["profiles"]] == ["command op", "keyring posthog/internal"]
