@@ -252,7 +252,7 @@ class Journal:
         """
         async with self._existing():
             number, _ = await self.find(run)
-            return await self._items("run = ? ORDER BY environment", number)
+            return await self._items("run = :run ORDER BY environment", run=number)
 
     async def find(self, run: str) -> tuple[int, Identity]:
         """The number and the identity of a run. The journal must be open.
@@ -260,7 +260,7 @@ class Journal:
         Raises:
             JournalError: There is no such run.
         """
-        found = await self._read("SELECT id, host, credential, endpoint, body FROM runs WHERE name = ?", run)
+        found = await self._read("SELECT id, host, credential, endpoint, body FROM runs WHERE name = :name", name=run)
         if not found:
             names = [name for (name,) in await self._read("SELECT name FROM runs ORDER BY id")]
             there = f"it holds {', '.join(map(repr, names))}" if names else "it holds none"
@@ -300,7 +300,7 @@ class Journal:
         Raises:
             JournalError: The run of that name is another one.
         """
-        if not await self._read("SELECT id FROM runs WHERE name = ?", name):
+        if not await self._read("SELECT id FROM runs WHERE name = :name", name=name):
             row = attrs.asdict(identity) | {"name": name, "started": time.time(), "undoes": undoes}
             await self._write(
                 "INSERT INTO runs (name, host, credential, endpoint, body, started, undoes)"
@@ -325,20 +325,22 @@ class Journal:
 
     async def done(self, run: int) -> dict[int, str | None]:
         """The environments of a run in which nothing is left to do, with the digests of what was sent. Mostly one digest."""
-        rows = await self._read(DONE, run)
+        rows = await self._read(DONE, run=run)
         return {environment: body if body is None else sys.intern(body) for environment, body in rows}
 
     async def not_done(self, run: int) -> list[Item]:
         """What the file holds of the other environments of a run."""
-        return await self._items(f"run = ?1 AND environment NOT IN (SELECT environment FROM ({DONE}))", run)  # noqa: S608
+        return await self._items(f"run = :run AND environment NOT IN (SELECT environment FROM ({DONE}))", run=run)  # noqa: S608
 
     async def item(self, run: int, environment: int) -> Item | None:
         """What the file holds of one environment."""
-        return next(iter(await self._items("run = ? AND environment = ?", run, environment)), None)
+        return next(
+            iter(await self._items("run = :run AND environment = :environment", run=run, environment=environment)), None
+        )
 
     async def written(self, run: int, undoing: int) -> list[tuple[int, int | None]]:
         """The environments, with their projects, that a run may have changed, and those in which another has undone it."""
-        return [(environment, project) for environment, project in await self._read(WRITTEN, run, undoing)]
+        return [(environment, project) for environment, project in await self._read(WRITTEN, run=run, undoing=undoing)]
 
     async def intend(self, run: int, values: Mapping[str, Any]) -> None:
         """Write down what is about to be sent. It is on the disk when this returns.
@@ -387,8 +389,8 @@ class Journal:
             decoded = [(environment, finished, DIGESTS.decode(after)) for environment, finished, after in rows]
         return {environment: (finished, after.get("secret") or "") for environment, finished, after in decoded}
 
-    async def _items(self, where: str, *values: int) -> list[Item]:
-        rows = await self._read(f"SELECT {ITEM} FROM items WHERE {where}", *values)  # noqa: S608
+    async def _items(self, where: str, **values: int) -> list[Item]:
+        rows = await self._read(f"SELECT {ITEM} FROM items WHERE {where}", **values)  # noqa: S608
         with self._believing():
             return [_item(row) for row in rows]
 
@@ -400,10 +402,10 @@ class Journal:
         except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
             raise damaged(self.path) from None
 
-    async def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+    async def _read(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         return await in_thread(self._fetch, query, values)
 
-    def _fetch(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def _fetch(self, query: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
         with self._thread, explained(self.path):
             return self._open_db().execute(query, values).fetchall()
 

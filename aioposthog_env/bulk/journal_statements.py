@@ -34,15 +34,15 @@ CONCLUDE_REDO: Final = """
     ) WHERE environment = :environment AND run = :undone
 """
 DONE: Final = """
-    SELECT environment, body FROM items AS done WHERE run = ?1 AND state IN ('succeeded', 'unchanged') AND NOT EXISTS (
+    SELECT environment, body FROM items AS done WHERE run = :run AND state IN ('succeeded', 'unchanged') AND NOT EXISTS (
         SELECT 1 FROM items JOIN runs ON runs.id = items.run
         WHERE runs.undoes = done.run AND items.environment = done.environment AND items.before IS NOT NULL
     )
 """
 """What is done, and has not been undone in part or perhaps."""
 WRITTEN: Final = """
-    SELECT environment, project FROM items WHERE run = ?1 AND before IS NOT NULL
-    UNION SELECT environment, project FROM items WHERE run = ?2 AND state != 'undone'
+    SELECT environment, project FROM items WHERE run = :run AND before IS NOT NULL
+    UNION SELECT environment, project FROM items WHERE run = :undoing AND state != 'undone'
     ORDER BY environment
 """
 """What a run may have written, and what of that has been undone."""
