@@ -16,12 +16,12 @@ import contextlib
 import os
 import sqlite3
 import stat
-import tempfile
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from aioposthog_env.bulk.beside import beside
 from aioposthog_env.errors import JournalError
 
 _APPLICATION: Final = 0x70686A31
@@ -135,16 +135,8 @@ def _make(path: Path) -> None:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             db.execute(statement)
         content = db.serialize()
-    number, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner only
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(beside, path)
-    finally:
-        os.unlink(beside)
+    with beside(path, content) as name, contextlib.suppress(FileExistsError):
+        os.link(name, path)
 
 
 def _check(path: Path) -> None:

@@ -4,10 +4,8 @@ It is made from one read of each environment, holds no secret, and can be looked
 holds of the present values is enough to see later whether somebody has changed them since.
 """
 
-import contextlib
 import os
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,6 +18,7 @@ from msgspec import UNSET
 
 from aioposthog_env.access import is_admin
 from aioposthog_env.api.era import Era
+from aioposthog_env.bulk.beside import beside
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import SENSITIVE, differing, digest, digests, kept_keys, managed_keys
@@ -352,17 +351,8 @@ def _replace(path: Path, content: bytes) -> None:
     """Put a whole file in the place of another, whatever kills the process."""
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise OSError(0, "it is no file")
-    number, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner only
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
+    with beside(path, content) as name:
+        os.replace(name, path)
 
 
 def _ref(value: Mapping[str, Any]) -> EnvironmentRef:

@@ -245,7 +245,8 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    import_module("aioposthog_env.cli.changing")  # adds its commands
+    for room in ("changing", "looking"):  # each adds its commands
+        import_module(f"aioposthog_env.cli.{room}")
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:

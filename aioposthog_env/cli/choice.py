@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from aioposthog_env.bulk.selection import Selected
     from aioposthog_env.cli.output import Output
     from aioposthog_env.environments import AsyncEnvironments
+
+Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
+ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 
 CHOICE = Group("Which environments", sort_key=0)
 _SHOWN = 12

@@ -2,7 +2,7 @@
 
     [profiles.eu]
     host = "eu"
-    key_command = "op read op://work/posthog-eu/key"
+    key_command = "op read op://team/posthog-eu/key"
 
     [profiles.internal]
     host = "https://posthog.internal"

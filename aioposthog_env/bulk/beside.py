@@ -1,0 +1,25 @@
+"""Files that are put into their place whole, whatever kills the process."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def beside(path: Path, content: bytes) -> Generator[str, None, None]:
+    """Write a file beside its place, on the disk and readable by its owner only, for the caller to link or move there.
+
+    What is still there afterwards is removed.
+    """
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)

@@ -1,0 +1,155 @@
+"""The commands that only look, and `intent`, with their arguments. What they do is imported only when they run."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+
+from aioposthog_env.cli.app import ASKED_AS_USUAL, Connection, app, started
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids, ReportTo
+
+
+@app.command
+def export(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    format: Literal["yaml", "json"] = "yaml",
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Write the settings of environments to a file that `plan --settings` takes. Sensitive settings are left out.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    format
+        YAML or JSON.
+    output
+        The file; without it, standard output.
+    """
+    from aioposthog_env.cli import audit as room
+
+    return started(room.export(connection, ids, choice, format=format, path=output))
+
+
+@app.command
+def audit(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    policy: Path | None = None,
+    report: ReportTo = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show where environments differ from a file of desired settings, or from what most of them have. Changes nothing.
+
+    Exit code 3 where there is a difference. With --json one line for each.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    policy
+        A file of desired settings; without it, what most environments have.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import audit as room
+
+    return started(room.audit(connection, ids, choice, policy=policy, report=report))
+
+
+@app.command
+def activity(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    most: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 20,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show the newest entries of activity logs. Takes a session.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    most
+        How many entries of each.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.activity(most)))
+
+
+@app.command
+def restrictions(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show what the ingestion holds back; PostHog's staff manage it.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.restrictions()))
+
+
+@app.command
+def demo_data(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show whether demo data is being made. Takes a session.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.demo_data()))
+
+
+@app.command
+def intent(
+    what: Literal["add", "complete"],
+    product: str,
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    context: str | None = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Say that a product is of interest, or that its onboarding is complete. Counted by PostHog, so never repeated.
+
+    Parameters
+    ----------
+    what
+        add an interest, or complete the onboarding.
+    product
+        The product, such as session_replay.
+    ids
+        The ids of the environments.
+    context
+        What led to the interest.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.read(connection, ids, choice, reading.intent(product, context=context, complete=what == "complete")))
