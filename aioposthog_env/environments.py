@@ -178,8 +178,8 @@ class AsyncEnvironments:
     async def select(self, selection: Selection, *, concurrency: int = 32, with_names: bool = False) -> builtins.list[Selected]:
         """The environments that a selection means, by id.
 
-        Ids alone are taken as they are. Else the list is read, and where the condition asks for settings, each environment
-        that the other criteria leave.
+        Ids alone are taken as they are; with other criteria, they are read. Without ids the list is read, and where the
+        condition asks for settings, each environment that the other criteria leave.
 
         Args:
             selection: Which environments.
@@ -187,8 +187,7 @@ class AsyncEnvironments:
             with_names: Read environments that were given by id alone, for their names.
 
         Raises:
-            ConfigurationError: A selection without a criterion, ids that this credential does not see, or a condition that
-                compares what cannot be compared.
+            ConfigurationError: A selection without a criterion, or a condition that compares what cannot be compared.
             BulkError: An environment could not be read.
         """
         _organization(selection.organization_id)

@@ -23,7 +23,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
@@ -35,15 +36,15 @@ from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment
-from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.validation import problems_of
 
 Format: TypeAlias = Literal["yaml", "json"]
 Steps: TypeAlias = tuple[str | int, ...]
 
-_LARGEST: Final = 5 * 2**20
-_MOST_VALUES: Final = 200_000
+_LARGEST: Final = 32 * 2**20
+_DEEPEST: Final = 50
 _SECTIONS: Final = ("settings", "overrides", "ignore", "environments")
 _CRITERIA: Final = ("ids", "names", "where", "organization", "project")
 
@@ -121,7 +122,8 @@ def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml
 def _described(environment: Environment) -> JSONValue:
     settings = unstructure(environment.settings)
     # Some settings read as null until they are set, and take no null.
-    left_out = SENSITIVE | {"name"} | {name for name, _ in problems_of(environment.settings)}
+    unwritable = {re.split(r"[.\[]", place)[0] for place, _ in problems_of(environment.settings)}
+    left_out = SENSITIVE | {"name"} | unwritable
     kept: dict[str, JSONValue] = {name: settings[name] for name in sorted(settings) if name not in left_out}
     return {"id": environment.id, "name": environment.name, "settings": kept}
 
@@ -149,9 +151,11 @@ class _Source:
 
 def _read(path: Path) -> _Source:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise ConfigurationError(f"{path} is larger than 5 MB, and no file of settings.")
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ConfigurationError(f"{path} is larger than {_LARGEST >> 20} MB, and no file of settings.")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -175,35 +179,43 @@ def _read_yaml(text: str) -> _Source:
     try:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
+        from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
     except ModuleNotFoundError:
         raise ConfigurationError("YAML files need the extra: pip install 'aioposthog-env[cli]'") from None
     try:
         yaml: Any = YAML(typ="rt", pure=True)
+        depth = 0
+        for event in yaml.parse(text):
+            # An alias may hold itself, or multiply; a file of settings needs none.
+            if isinstance(event, AliasEvent):
+                raise _SyntaxProblem(f"line {cast('Any', event).start_mark.line + 1}: aliases (*name) are not taken")
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise _SyntaxProblem("it is nested too deep")
         loaded = yaml.load(text)
     except (YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-        said = str(getattr(error, "problem", None) or "not YAML").splitlines()[0]
+        # Of a key that stands twice, ruamel.yaml quotes both values, which may be secrets.
+        said = str(getattr(error, "problem", None) or "not YAML").splitlines()[0].partition(" with value ")[0]
         raise _SyntaxProblem(f"{where}{said}") from None
     places: dict[Steps, tuple[int, int]] = {}
-    return _Source(_plain(loaded, (), places, [0]), places, text)
+    return _Source(_plain(loaded, (), places), places, text)
 
 
-def _plain(value: Any, steps: Steps, places: dict[Steps, tuple[int, int]], seen: list[int]) -> object:
-    """A value of ruamel.yaml as plain JSON, with the places of its keys. Aliases are followed, up to a bound."""
-    seen[0] += 1
-    if seen[0] > _MOST_VALUES:
-        raise _SyntaxProblem("it holds too many values, or aliases that repeat themselves")
+def _plain(value: Any, steps: Steps, places: dict[Steps, tuple[int, int]]) -> object:
+    """A value of ruamel.yaml as plain JSON, with the places of its keys."""
     if isinstance(value, Mapping):
         mapping = cast("Any", value)
-        for key in mapping:
-            places[*steps, str(key)] = mapping.lc.key(key)
-        return {str(key): _plain(item, (*steps, str(key)), places, seen) for key, item in mapping.items()}
+        # A key that was merged in stands elsewhere.
+        for key, place in cast("dict[Any, Any]", mapping.lc.data or {}).items():
+            places[*steps, str(key)] = (place[0], place[1])
+        return {str(key): _plain(item, (*steps, str(key)), places) for key, item in mapping.items()}
     if isinstance(value, list):
         items = cast("Any", value)
         for number in range(len(items)):
             places[*steps, number] = items.lc.item(number)
-        return [_plain(item, (*steps, number), places, seen) for number, item in enumerate(items)]
+        return [_plain(item, (*steps, number), places) for number, item in enumerate(items)]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -215,6 +227,8 @@ def _read_toml(text: str) -> _Source:
         return _Source(tomllib.loads(text), {}, text)
     except tomllib.TOMLDecodeError as error:
         raise _SyntaxProblem(str(error)) from None
+    except ValueError:
+        raise _SyntaxProblem("it holds a number too large") from None
 
 
 def _read_json(text: str) -> _Source:
@@ -222,12 +236,14 @@ def _read_json(text: str) -> _Source:
         return _Source(json.loads(text, object_pairs_hook=_no_duplicates), {}, text)
     except json.JSONDecodeError as error:
         raise _SyntaxProblem(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError:
+        raise _SyntaxProblem("it holds a number too large") from None
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    keys = [key for key, _ in pairs]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise _SyntaxProblem(f"the key {twice!r} stands twice in one object")
+    counts = Counter(key for key, _ in pairs)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise _SyntaxProblem(f"the key {twice[0]!r} stands twice in one object")
     return dict(pairs)
 
 
@@ -285,7 +301,7 @@ class _Reader:
         ]
         ignored = self._list(sections.get("ignore"), ("ignore",), "ignore")
         for number, name in enumerate(ignored):
-            if name not in FACTS:
+            if not isinstance(name, str) or name not in FACTS:
                 self._unknown(str(name), ("ignore", number))
         settings = self._settings(sections.get("settings"), ("settings",))
         return {"settings": settings, "overrides": tuple(overrides), "ignore": frozenset(map(str, ignored))}
@@ -313,9 +329,10 @@ class _Reader:
             except (DecodeError, ConfigurationError) as error:
                 self._problem(where, f"{name}: {error.message}")
                 continue
-            wrong = problems_of(settings)
-            for _, what in wrong:
-                self._problem(where, f"{name} {what}")
+            # An unknown key would be left out in silence, and an object that is replaced would lose what was there.
+            wrong = [*problems_of(settings), *unknown_keys(getattr(settings, name), name)]
+            for place, what in wrong:
+                self._problem(where, f"{place} {what}")
             if not wrong:
                 taken[name] = getattr(settings, name)
         return TeamSettings(**taken)
@@ -343,21 +360,43 @@ class _Reader:
     def _selection(self, value: object, steps: Steps) -> Selection:
         found = self._mapping(value, steps, _CRITERIA, "select")
         ids, names = (self._list(found.get(key), (*steps, key), key) for key in ("ids", "names"))
-        if not found and value is not None:
+        # A selection without a criterion would mean every environment, and one that is left blank more than was meant.
+        if not found:
             self._problem(steps, f"select needs one of {', '.join(_CRITERIA)}")
-        if bad := [one for one in ids if type(one) is not int or one < 1]:
-            self._problem((*steps, "ids"), f"{bad[0]!r} is not the id of an environment")
+        for key in [key for key, item in found.items() if not item]:
+            self._problem((*steps, key), f"{key} is blank; give it a value, or leave it out")
+        project, organization = found.get("project"), found.get("organization")
+        for key, numbers in (("ids", ids), ("project", [] if project is None else [project])):
+            if bad := [one for one in numbers if type(one) is not int or not 1 <= one < 2**63]:
+                self._problem((*steps, key), f"{str(bad[0])[:40]!r} is not an id, which is a whole number from 1")
+        for key, texts in (("names", names), ("where", [found.get("where")]), ("organization", [organization])):
+            if any(text and not isinstance(text, str) for text in texts):
+                self._problem((*steps, key), f"{key} takes texts")
         where = None
-        if (text := found.get("where")) is not None:
+        if (condition := found.get("where")) and isinstance(condition, str):
             try:
-                where = Where.parse(str(text))
+                where = Where.parse(condition)
             except ConfigurationError as error:
                 self._problem((*steps, "where"), error.message)
-        project, organization = found.get("project"), found.get("organization")
         return Selection(
             ids=[one for one in ids if type(one) is int],
             names=[str(one) for one in names],
             where=where,
-            project_id=project if isinstance(project, int) else None,
+            project_id=project if type(project) is int else None,
             organization_id=None if organization is None else str(organization),
         )
+
+
+def unknown_keys(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """The keys of nested settings that no class knows, and that would not be sent."""
+    if isinstance(value, list):
+        for number, item in enumerate(cast("list[object]", value)):
+            yield from unknown_keys(item, f"{path}[{number}]")
+    elif attrs.has(kind := cast("Any", type(value))):
+        fields = [field for field in attrs.fields(kind) if field.name != "extra"]
+        known = {field.name: wire_name(field) for field in fields}
+        for key in cast("dict[str, object]", cast("Any", value).extra):
+            near = [known[key]] if key in known else difflib.get_close_matches(key, known.values(), n=1)
+            yield path, f"has no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        for field in fields:
+            yield from unknown_keys(getattr(value, field.name), f"{path}.{wire_name(field)}")

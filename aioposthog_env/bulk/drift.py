@@ -14,8 +14,8 @@ from aioposthog_env.models.differences import SENSITIVE, digest
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue
 
-OWN: Final = frozenset({"name", "primary_dashboard"})
-"""Settings that differ from environment to environment by their nature."""
+OWN: Final = frozenset({"name", "primary_dashboard", "default_data_theme"})
+"""Settings that differ by their nature, or that read back otherwise than they were written (contract 6.6)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,13 +46,13 @@ def comparable(environment: Environment, *, ignore: Collection[str] = ()) -> dic
 
 
 def majority(environments: Iterable[Environment], *, ignore: Collection[str] = ()) -> dict[str, JSONValue]:
-    """What most environments have, setting by setting; of values that are equally frequent, the first that came.
+    """What most environments have, setting by setting; of values that are equally frequent, that of the lowest id.
 
     A setting that only some servers show is judged among those that show it.
     """
     counted: dict[str, Counter[str]] = {}
     values: dict[tuple[str, str], JSONValue] = {}
-    for environment in environments:
+    for environment in sorted(environments, key=lambda one: one.id):
         for name, value in comparable(environment, ignore=ignore).items():
             key = digest(name, value)
             counted.setdefault(name, Counter())[key] += 1

@@ -107,14 +107,13 @@ async def select(session: PostHogSession, selection: Selection, *, concurrency: 
     """The selected environments, by id; ``AsyncEnvironments.select`` describes it."""
     if selection.is_empty:
         raise ConfigurationError("Nothing was selected: give ids, names, a condition, an organization, a project, or say all.")
-    if selection.by_id_only:
+    if selection.ids:
         refs = [EnvironmentRef(one) for one in sorted(set(selection.ids))]
-        if not with_names:
+        if selection.by_id_only and not with_names:
             return [Selected(ref=ref) for ref in refs]
+        # A key that is limited to projects cannot list, and reading what was named tells all that is asked.
         return await _read(session, refs, selection, concurrency)
-    listed = await list_all(session, Place(organization_id=selection.organization_id), None)
-    if missing := sorted(set(selection.ids) - {one.id for one in listed}):
-        raise ConfigurationError(f"This credential sees no environment {', '.join(map(str, missing))}.")
+    listed = await list_all(session, Place(project_id=selection.project_id, organization_id=selection.organization_id), None)
     candidates = sorted((one for one in listed if selection.lists(one)), key=lambda one: one.id)
     if selection.where is not None and selection.where.needs_settings:
         return await _read(session, [one.ref for one in candidates], selection, concurrency)
@@ -129,6 +128,6 @@ async def _read(
     found = [
         Selected(ref=one.ref, name=one.value.name, environment=one.value)
         for one in report
-        if one.value is not None and (selection.where is None or selection.where.holds(one.value))
+        if one.value is not None and selection.matches(one.value)
     ]
     return sorted(found, key=lambda one: one.ref.id)

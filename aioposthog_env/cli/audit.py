@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from aioposthog_env.bulk.beside import beside
 from aioposthog_env.bulk.drift import OWN, drift, majority
 from aioposthog_env.bulk.plan import differences
 from aioposthog_env.bulk.selection import Selected
@@ -18,6 +19,7 @@ from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.reports.rows import desired_to_show, drift_rows
@@ -38,8 +40,11 @@ async def export(
     if path is None:
         output.text(text.rstrip("\n"))
         return DONE
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    try:
+        with beside(path, text.encode()) as name:
+            os.replace(name, path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     output.say(f"{len(read)} environments written to {path}.")
     return DONE
 

@@ -1,9 +1,11 @@
 """What ``plan``, ``apply``, ``undo`` and ``runs`` do."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import attrs
 from platformdirs import user_state_path
@@ -11,7 +13,7 @@ from platformdirs import user_state_path
 from aioposthog_env.bulk.apply import Desired
 from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.plan import Plan
-from aioposthog_env.cli import DONE, PARTLY
+from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
 from aioposthog_env.cli.commands import assigned, connect
@@ -19,10 +21,13 @@ from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.cli.running import connected, finish, nothing_to_do, summarise, watch
 from aioposthog_env.environments import AsyncEnvironments
-from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.errors import ConfigurationError, JournalError
 from aioposthog_env.settings_file import SettingsFile
+
+DEFAULT_MAX_AGE: Final = 600.0
+"""Seconds after which an environment is read again before it is changed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +65,9 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
         plan = await _planned(environments, output, ids, choice, wanted, connection.concurrency)
     if save is not None:
         plan.save(save)
-        output.say(f"Saved as {save}; apply it with: aioposthog-env apply {save}")
+        output.say(
+            f"Saved as {save}; apply it with: {shlex.join(['aioposthog-env', 'apply', str(save), *connected(connection)])}"
+        )
     if connection.json:
         output.data(plan.to_json())
     else:
@@ -87,32 +94,27 @@ async def _planned(
 
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply a plan that was saved, or one that is made now."""
-    if (path is None) == (not wanted.is_given):
-        raise ConfigurationError(
-            "Give a plan (`apply plan.json`), or what is desired and where (`apply --settings FILE --all`)."
-        )
+    _check(path, choice, wanted)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
     told = Told(0, 2 if how.verify else 1)
+    explicit = path is not None or choice == UNCHOSEN
     async with connect(connection, hooks=[told.hook, *reporting.hooks]) as environments:
         reporting.host = environments.host
         if path is not None:
-            plan = Plan.load(path)
+            plan = await _loaded(environments, path, wanted)
         else:
             plan = await _planned(environments, output, (), choice, wanted, connection.concurrency)
         output.say(str(plan))
         if not plan.changing and not plan.unreadable:
-            return finish_nothing(output)
+            output.say("Everything is as desired.")
+            return nothing_to_do(output)
         journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
         if journal is not None and path is None:
             path = journal.with_suffix(".plan.json")
             plan.save(path)
         if not how.dry_run:
-            confirm(
-                output,
-                f"change {len(plan.changing)} environments",
-                yes=how.yes,
-                explicit=path is not None or choice == UNCHOSEN,
-            )
+            confirm(output, f"change {len(plan.changing)} environments", yes=how.yes, explicit=explicit)
+        resume = [] if journal is None else _resume(connection, path, journal, plan, wanted, how)
         run = environments.apply(
             plan,
             journal=journal,
@@ -125,22 +127,59 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             keep="outcomes",
         )
         told.total = len(plan) + len(plan.unreadable)
-        watched = await watch(output, run, "changing", told, environments.limiter)
+        watched = await watch(output, run, "changing", told, environments.limiter, resume)
     if journal is not None:
-        output.say(f"Recorded in {journal}; undo with: aioposthog-env undo {journal}")
+        back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
+        output.say(f"Recorded in {journal}; undo with: {shlex.join(back)}")
     reporting.write(output, watched.report, plan=plan)
     if how.dry_run:
+        summarise(output, watched)
         return PARTLY
-    resume = [] if journal is None else ["aioposthog-env", "apply", str(path), "--journal", str(journal), "--yes"]
     return finish(output, watched, resume)
 
 
-def finish_nothing(output: Output) -> int:
-    """Nothing had to be done."""
-    output.say("Everything is as desired.")
-    if output.json:
-        output.line({"summary": {"succeeded": 0, "unchanged": 0, "failed": 0, "unknown": 0, "skipped": 0}})
-    return DONE
+def _check(path: Path | None, choice: Choice, wanted: Wanted) -> None:
+    if path is None and not wanted.is_given:
+        raise ConfigurationError(
+            "Give a plan (`apply plan.json`), or what is desired and where (`apply --settings FILE --all`)."
+        )
+    if path is not None and (choice != UNCHOSEN or wanted.assignments):
+        raise ConfigurationError(
+            "A plan names its environments and what is desired of them; leave the selection and --set out. "
+            "With a plan, --settings FILE gives the sensitive values again, which a saved plan does not hold."
+        )
+
+
+async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -> Plan:
+    """A saved plan, with its sensitive values from the file of settings."""
+    plan = Plan.load(path)
+    lacking = [one.ref for one in plan if one.withheld]
+    if not lacking:
+        return plan
+    if wanted.file is None:
+        names = sorted({name for one in plan for name in one.withheld})
+        raise ConfigurationError(
+            f"{path} does not hold the values of {', '.join(names)}, which are secrets. Give the file of settings that it was "
+            f"made from again: apply {path} --settings FILE"
+        )
+    desired = SettingsFile.load(wanted.file).desired
+    read = await environments.each(lacking).retrieve()
+    read.raise_for_failures()
+    return plan.with_secrets({one.ref.id: desired(one.value) for one in read if one.value is not None})
+
+
+def _resume(connection: Connection, path: Path | None, journal: Path, plan: Plan, wanted: Wanted, how: HowToApply) -> list[str]:
+    """The command that goes on with a run."""
+    words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
+    if wanted.file is not None and any(change.sensitive for one in plan for change in one.changes):
+        words += ["--settings", str(wanted.file)]
+    if how.verify:
+        words.append("--verify")
+    if how.max_age != DEFAULT_MAX_AGE:
+        words += ["--max-age", f"{how.max_age:g}"]
+    if how.stop_after_failures is not None:
+        words += ["--stop-after-failures", str(how.stop_after_failures)]
+    return [*words, "--yes"]
 
 
 async def undo(connection: Connection, journal: Path, run: str, *, yes: bool) -> int:
@@ -155,8 +194,9 @@ async def undo(connection: Connection, journal: Path, run: str, *, yes: bool) ->
     told = Told(changed, 2)
     async with connect(connection, hooks=[told.hook]) as environments:
         undoing = environments.undo(journal, run=run, concurrency=connection.concurrency, keep="outcomes")
-        watched = await watch(output, undoing, "undoing", told, environments.limiter)
-    return finish(output, watched, ["aioposthog-env", "undo", str(journal), "--run", run, "--yes"])
+        resume = ["aioposthog-env", "undo", str(journal), "--run", run, *connected(connection), "--yes"]
+        watched = await watch(output, undoing, "undoing", told, environments.limiter, resume)
+    return finish(output, watched, resume)
 
 
 async def runs(connection: Connection, places: Sequence[Path]) -> int:
@@ -167,8 +207,15 @@ async def runs(connection: Connection, places: Sequence[Path]) -> int:
         found += sorted(place.glob("*.db")) if place.is_dir() else [place]
     rows: list[dict[str, object]] = []
     every: list[Mapping[str, int]] = []
+    unreadable = 0
     for path in found:
-        for one in await Journal(path).runs():
+        try:
+            held = await Journal(path).runs()
+        except JournalError as error:
+            output.say(str(error))
+            unreadable += 1
+            continue
+        for one in held:
             every.append(one.counts)
             rows.append(
                 {
@@ -187,7 +234,15 @@ async def runs(connection: Connection, places: Sequence[Path]) -> int:
         shown = [(*list(row.values())[:-1], _counted(counts)) for row, counts in zip(rows, every, strict=True)]
         output.table(("journal", "run", "started", "host", "endpoint", "outcomes"), shown)
         output.say(f"{len(rows)} runs")
-    return DONE
+    for row, counts in zip(rows, every, strict=True):
+        if any(counts.get(state) for state in _UNFINISHED):
+            output.say(f"{row['journal']}, run {row['run']}: not finished; what began it goes on with the same --journal")
+    if not unreadable:
+        return DONE
+    return PARTLY if rows else ERROR
+
+
+_UNFINISHED: Final = ("intended", "unfinished", "failed", "unknown", "skipped")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -85,6 +85,10 @@ async def chosen(
         project_id=choice.project,
         everything=choice.all,
     )
+    if choice.ids_from is not None and selection.is_empty:
+        if not choice.allow_empty:
+            raise ConfigurationError(f"{choice.ids_from} holds no id. If that may be, add --allow-empty.")
+        return []
     if selection.is_empty:
         raise ConfigurationError("No environment was named: give ids, --name, --where, --organization, --project, or --all.")
     found = await environments.select(selection, with_names=with_names)

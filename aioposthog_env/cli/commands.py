@@ -10,16 +10,19 @@ import msgspec
 
 from aioposthog_env.auth import PersonalAPIKey, SessionCookie
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
-from aioposthog_env.cli import DONE, ERROR, PARTLY
+from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile
+from aioposthog_env.cli.running import interruptible
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure, unstructure
+from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
 from aioposthog_env.models.validation import check
+from aioposthog_env.settings_file import unknown_keys
 from aioposthog_env.telemetry import Hook
 
 SANDBOX_ENVIRONMENTS = 25
@@ -109,10 +112,11 @@ async def set_settings(connection: Connection, what: Sequence[str], *, concurren
     ids, settings = parse_assignments(what)
     output = Output(json=connection.json)
     async with connect(connection) as environments:
-        with output.progress("changing", len(set(ids))) as step:
-            outcomes: list[Outcome[Environment]] = []
-            async with environments.each(ids, concurrency=concurrency).update(settings) as run:
-                async for outcome in run:
+        run = environments.each(ids, concurrency=concurrency).update(settings)
+        outcomes: list[Outcome[Environment]] = []
+        with interruptible(output, run) as interrupts, output.progress("changing", len(set(ids))) as step:
+            async with run as coming:
+                async for outcome in coming:
                     outcomes.append(outcome)
                     step()
     report = BulkReport(tuple(outcomes))
@@ -122,7 +126,8 @@ async def set_settings(connection: Connection, what: Sequence[str], *, concurren
         )
     else:
         output.table(("id", "outcome"), [(one.ref.id, one.status) for one in sorted(report, key=lambda one: one.ref.id)])
-    return _finish(output, report)
+    code = _finish(output, report)
+    return INTERRUPTED if interrupts else code
 
 
 def parse_assignments(what: Sequence[str]) -> tuple[list[int], TeamSettings]:
@@ -157,10 +162,18 @@ def assigned(assignments: Sequence[str]) -> TeamSettings:
             raise ConfigurationError(f"{item!r} is not NAME=VALUE.")
         _must_be_known(name)
         wire[name] = _value(name, text)
+        if name in SENSITIVE and wire[name] is not None:
+            raise ConfigurationError(
+                f"{name} is a secret, and arguments can be seen by others. Take it from a variable: a file with "
+                f"`settings: {{{name}: {{env: NAME}}}}`, given as --settings FILE."
+            )
     if not wire:
         raise ConfigurationError("No setting was given; add NAME=VALUE, for example anonymize_ips=true.")
     settings = structure(wire, TeamSettings)
     check(settings)
+    for name, value in settings.set_fields():
+        for place, what in unknown_keys(value, name):
+            raise ConfigurationError(f"{place} {what}")
     return settings
 
 
@@ -197,7 +210,10 @@ def _value(name: str, text: str) -> JSONValue:
 def _finish(output: Output, report: BulkReport[Environment]) -> int:
     bad = [*report.failed, *report.unknown, *report.skipped]
     for outcome in bad:
-        output.say(f"{outcome.ref.id}: {outcome.error or outcome.reason}")
+        if outcome.reason != "stopped":
+            output.say(f"{outcome.ref.id}: {outcome.error or outcome.reason}")
+    if stopped := sum(outcome.reason == "stopped" for outcome in bad):
+        output.say(f"{stopped} were not begun.")
     if not bad:
         return DONE
     return PARTLY if report.succeeded else ERROR

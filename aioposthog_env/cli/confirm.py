@@ -1,5 +1,7 @@
 """Asking a person before something is changed."""
 
+import contextlib
+import signal
 import sys
 
 from aioposthog_env.cli.output import Output
@@ -25,7 +27,21 @@ def confirm(output: Output, phrase: str, *, yes: bool, explicit: bool) -> None:
             "--yes goes with explicit ids only, so that a condition cannot reach further than was thought."
         )
     if not sys.stdin.isatty():
-        raise ConfigurationError("This asks for confirmation, and there is no terminal. Name the ids and add --yes.")
+        remedy = "Add --yes." if explicit else "Name the ids and add --yes."
+        raise ConfigurationError(f"This asks for confirmation, and there is no terminal. {remedy}")
     output.ask(f"Type {phrase!r} to go on: ")
-    if sys.stdin.readline().strip() != phrase:
+    if _line().strip() != phrase:
         raise ConfigurationError("Not confirmed; nothing was changed.")
+
+
+def _line() -> str:
+    """What is typed. The event loop's own handler of Ctrl-C would wait for the end of the line."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # not in the main thread
+        return sys.stdin.readline()
+    try:
+        return sys.stdin.readline()
+    finally:
+        with contextlib.suppress(TypeError):  # it was set by something other than Python
+            signal.signal(signal.SIGINT, before)

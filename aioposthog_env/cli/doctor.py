@@ -60,7 +60,7 @@ async def _reach(environments: AsyncEnvironments) -> tuple[bool, list[Finding]]:
         remedy = "Make a new key, or give the host of the region that issued it: us or eu. A key is valid in one region only."
         return False, [Finding("problem", str(error), remedy)]
     except (NotSentError, TransportError) as error:
-        return False, [Finding("problem", str(error), "Check POSTHOG_HOST, the network, and a proxy in between.")]
+        return False, [Finding("problem", str(error), "Check the host, the network, and a proxy in between.")]
     except (PermissionDeniedError, ScopeError) as error:
         # A key that is limited to projects is refused here, and works elsewhere.
         remedy = "Name the environments by id. To select by name or condition, use a key without limits."

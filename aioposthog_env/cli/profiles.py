@@ -98,7 +98,11 @@ class Profile:
             words = f"The profile {self.name!r} takes its key from the keyring: pip install 'aioposthog-env[keyring]'."
             raise ConfigurationError(words) from None
         service, _, user = place.partition("/")
-        key = keyring.get_password(service, user)
+        try:
+            key = keyring.get_password(service, user)
+        except Exception as error:  # every store has errors of its own
+            words = f"The keyring gave no key for the profile {self.name!r}: {type(error).__name__}."
+            raise ConfigurationError(words) from None
         if not isinstance(key, str) or not key:
             raise ConfigurationError(f"The keyring holds nothing for {place!r}, which the profile {self.name!r} names.")
         return key.strip()
@@ -169,6 +173,13 @@ def _profile(path: Path, name: str, table: Any) -> Profile:
     profile = Profile(name=name, **given)
     if sum(map(bool, (profile.key_env, profile.key_keyring, profile.key_command))) > 1:
         raise ConfigurationError(f"{path}: [profiles.{name}] names more than one place of its key.")
+    if profile.key_command is not None:
+        try:
+            empty = not shlex.split(profile.key_command)
+        except ValueError:
+            empty = True
+        if empty:
+            raise ConfigurationError(f"{path}: key_command of [profiles.{name}] is no command.")
     resolve_host(profile.host, allow_insecure_http=profile.allow_insecure_http)
     return profile
 

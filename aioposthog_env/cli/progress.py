@@ -1,6 +1,7 @@
 """How far a run is, live on a terminal: how many are done, the windows of the rate limit, and how long it still takes."""
 
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -97,7 +98,9 @@ async def live(
         yield told.add
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[told]}", markup=False), console=output.words) as bar:
+    words = TextColumn("{task.fields[told]}", markup=False)
+    # What goes to a file or a pipe must not be caught for the terminal.
+    with Progress(*columns, words, console=output.words, redirect_stdout=sys.stdout.isatty()) as bar:
         task: TaskID = bar.add_task(what, total=told.total, told="")
         began = anyio.current_time()
 

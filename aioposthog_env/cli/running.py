@@ -16,6 +16,7 @@ import attrs
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
+from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told, live
 from aioposthog_env.limiter import RateLimiter
@@ -31,23 +32,39 @@ class Watched:
     interrupted: bool
 
 
-async def watch(output: Output, run: BulkRun[T], what: str, told: Told, limiter: RateLimiter | None) -> Watched:
-    """Run it, show how far it is, and print each outcome as a line of JSON where that was asked for."""
+async def watch(
+    output: Output, run: BulkRun[T], what: str, told: Told, limiter: RateLimiter | None, resume: Sequence[str] = ()
+) -> Watched:
+    """Run it, show how far it is, and print each outcome as a line of JSON where that was asked for.
+
+    Args:
+        output: Where to print.
+        run: The run.
+        what: What it does, in a word.
+        told: What the display says.
+        limiter: Whose windows it shows.
+        resume: The command that goes on; nothing where it is not recorded.
+    """
     collected: Collected[T] = Collected("outcomes")
     began = asyncio.get_running_loop().time()
-    with _interruptible(output, run) as interrupts:
-        async with live(output, what, told, limiter) as step, run as outcomes:
-            async for outcome in outcomes:
-                collected.add(outcome)
-                if output.json:
-                    output.line(described(outcome))
-                step(outcome)
+    with interruptible(output, run) as interrupts:
+        try:
+            async with live(output, what, told, limiter) as step, run as outcomes:
+                async for outcome in outcomes:
+                    collected.add(outcome)
+                    if output.json:
+                        output.line(described(outcome))
+                    step(outcome)
+        except asyncio.CancelledError:
+            if resume:
+                output.say(f"Stopped at once; the journal says what is in doubt. To go on: {shlex.join(resume)}")
+            raise
     seconds = asyncio.get_running_loop().time() - began
     return Watched(collected.report(seconds, run.stopped_by), bool(interrupts))
 
 
 @contextlib.contextmanager
-def _interruptible(output: Output, run: BulkRun[Any]) -> Generator[list[int], None, None]:
+def interruptible(output: Output, run: BulkRun[Any]) -> Generator[list[int], None, None]:
     """Inside, Ctrl-C stops the run, and a second one cancels it. Gives a list that holds the interrupts."""
     loop, task, interrupts = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
 
@@ -99,9 +116,7 @@ def finish(output: Output, watched: Watched, resume: Sequence[str] = ()) -> int:
             output.say(f"{outcome.ref.id} {outcome.status}: {outcome.error or outcome.reason}")
         elif outcome.not_applied:
             output.say(f"{outcome.ref.id}: the server did not take {', '.join(outcome.not_applied)}")
-    output.say(str(report))
-    if output.json:
-        output.line({"summary": {**report.counts, "seconds": round(report.seconds, 1), "interrupted": watched.interrupted}})
+    summarise(output, watched)
     unfinished = report.failed or report.unknown or report.skipped
     if unfinished and resume:
         output.say(f"To go on: {shlex.join(resume)}")
@@ -110,3 +125,28 @@ def finish(output: Output, watched: Watched, resume: Sequence[str] = ()) -> int:
     if not unfinished:
         return DONE
     return PARTLY if report.succeeded or report.unchanged else ERROR
+
+
+def summarise(output: Output, watched: Watched) -> None:
+    """Say in one line how it ended."""
+    report = watched.report
+    output.say(str(report))
+    if output.json:
+        output.line({"summary": {**report.counts, "seconds": round(report.seconds, 1), "interrupted": watched.interrupted}})
+
+
+def nothing_to_do(output: Output) -> int:
+    """Nothing was selected, or everything is as desired.
+
+    Returns:
+        The exit code.
+    """
+    summarise(output, Watched(BulkReport(()), interrupted=False))
+    return DONE
+
+
+def connected(connection: Connection) -> list[str]:
+    """The arguments that name the host, for a command that is to be typed next."""
+    if connection.profile is not None:
+        return ["--profile", connection.profile]
+    return [] if connection.host is None else ["--host", connection.host]

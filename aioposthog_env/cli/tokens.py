@@ -8,7 +8,6 @@ import attrs
 
 from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.run import BulkRun
-from aioposthog_env.cli import DONE
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.change import new_journal
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
@@ -17,7 +16,7 @@ from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.cli.running import connected, finish, nothing_to_do, watch
 from aioposthog_env.errors import ScopeError
 
 
@@ -75,9 +74,10 @@ async def run_on(
                 " On the command line: set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies of a browser."
             )
             raise
-        selected = await chosen(environments, output, ids, choice, with_names=True)
+        # Names are read to be typed; a run that goes on may have deleted what they belong to.
+        selected = await chosen(environments, output, ids, choice, with_names=not how.yes)
         if not selected:
-            return DONE
+            return nothing_to_do(output)
         one = len(selected) == 1
         phrase = f"{command.verb} {selected[0].name if one else f'{len(selected)} environments'}"
         confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
@@ -86,11 +86,12 @@ async def run_on(
             [item.ref for item in selected], concurrency=connection.concurrency, journal=path, keep="outcomes", adopt=True
         )
         told.total = len(selected)
-        watched = await watch(output, start(each), command.doing, told, environments.limiter)
+        resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
+        resume += ["--journal", str(path), *connected(connection), "--yes"]
+        watched = await watch(output, start(each), command.doing, told, environments.limiter, resume)
     output.say(f"Recorded in {path}.")
     reporting.write(output, watched.report, names={item.ref.id: item.name for item in selected})
-    resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
-    return finish(output, watched, [*resume, "--journal", str(path), "--yes"])
+    return finish(output, watched, resume)
 
 
 async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, how: How) -> int:

@@ -220,6 +220,8 @@
       const groups = sorted(grouped(fitting));
       head();
       show(groups);
+      find("drift-paper").textContent = `Paper has room for the first 12 of these ${figure(columns.length)} settings.`;
+      find("drift-paper").hidden = columns.length <= 12;
       const where = `${figure(columns.length)} of ${many(settings.length, "setting")}`;
       find("drift-found").textContent =
         `${figure(fitting.length)} of ${many(lines.length, "environment")} in ${many(groups.length, "line")}; ${where}`;

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -13,8 +14,19 @@ NOT_SHOWN: Final = "(not shown)"
 
 
 def plain(text: str) -> str:
-    """Without control characters, such as those that turn the direction of what follows."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """Without control characters, such as those that turn the direction of what follows. Every space is an ordinary one.
+
+    The joiners that Persian, Indian scripts and emoji are written with stay, but not after ASCII, where they only hide.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_printable(char, before) for before, char in zip(f" {text}", text, strict=False))
+
+
+def _printable(char: str, before: str) -> str:
+    if char.isprintable() or (char in _JOINERS and not before.isascii()):
+        return char
+    return " " if unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
 def shown(value: JSONValue) -> str:
@@ -42,8 +54,8 @@ def embedded(value: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """For a cell of a table that a spreadsheet opens: never a formula."""
-    text = plain(text)
+    """For a cell of a table that a spreadsheet opens: never a formula, nor where semicolons end cells, as in Europe."""
+    text = _INNER_FORMULA.sub(";'", plain(text))
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
@@ -62,6 +74,8 @@ def code(text: str) -> str:
 
 # A spreadsheet takes the wide forms for the same characters. Tabs and line ends are no longer there.
 _FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\N{REPLACEMENT CHARACTER}")  # noqa: RUF001
+_INNER_FORMULA: Final = re.compile(rf';(?=[\s"]*[{re.escape("".join(_FORMULA))}])')
+_JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _LENGTHS: Final = (400, 200, 100, 50, 25, 12, 8)
 _OUTSIDE_OF_HTML: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>#!~&$@]|:(?=//)|(?<=www)\.|^[-+]")

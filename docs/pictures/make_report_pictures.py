@@ -1,5 +1,6 @@
 """Makes the pictures of a report: `.venv/bin/python docs/pictures/make_report_pictures.py` (Chromium, the group `browser`)."""
 
+import base64
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,22 +14,28 @@ from aioposthog_env.reports import Report, write_report  # noqa: E402
 from tests.reports.browser import Scheme, chromium, set_scheme  # noqa: E402
 from tests.reports.sample import sample  # noqa: E402
 
+WIDTH = 1240
+MARGIN = 32
 
-def make(report: Report, name: str, scheme: Scheme, *, height: int) -> None:
-    """Open a report and take a picture of the window.
+
+def make(report: Report, name: str, scheme: Scheme, *, until: str) -> None:
+    """Open a report and take a picture from its top to the end of a section.
 
     Args:
         report: What is shown.
         name: The picture's file.
         scheme: Light or dark.
-        height: Of the window, in pixels.
+        until: The id of the last section in the picture.
     """
-    with TemporaryDirectory() as folder, chromium(1240, height) as browser:
+    with TemporaryDirectory() as folder, chromium(WIDTH, 1000) as browser:
         page = Path(folder) / "run.html"
         write_report(report, page)
         set_scheme(browser, scheme)
         browser.get(page.as_uri())
-        browser.save_screenshot(HERE / name)
+        bottom = browser.execute_script(f"return document.getElementById('{until}').getBoundingClientRect().bottom")
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": bottom + MARGIN, "scale": 1}
+        picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
+        (HERE / name).write_bytes(base64.b64decode(picture["data"]))
     print(f"{name}: {(HERE / name).stat().st_size / 1000:.0f} kB")
 
 
@@ -36,9 +43,9 @@ def main() -> None:
     run = attrs.evolve(sample(250), drift=())
     audit = attrs.evolve(sample(2000, seed=2), title="What differs from policy.yaml", rows=(), notes=())
     audit = attrs.evolve(audit, command="aioposthog-env audit policy.yaml --profile eu --report audit.html")
-    make(run, "report-light.png", "light", height=2660)
-    make(run, "report-dark.png", "dark", height=2660)
-    make(audit, "report-2000.png", "light", height=1750)
+    make(run, "report-light.png", "light", until="requests")
+    make(run, "report-dark.png", "dark", until="requests")
+    make(audit, "report-2000.png", "light", until="drift")
 
 
 if __name__ == "__main__":

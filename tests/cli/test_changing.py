@@ -121,6 +121,9 @@ def test_ids_from_a_file_and_from_standard_input(served: Sandbox, tmp_path: Path
     done = subprocess.run(
         [*CLI, "plan", "--ids-from", "-", "--set", "timezone=UTC"], input="2", capture_output=True, text=True, timeout=30
     )
+    (tmp_path / "none").write_text("\n")
+    assert run(["plan", "--ids-from", str(tmp_path / "none"), "--set", "timezone=UTC"]) == 2
+    assert run(["plan", "--ids-from", str(tmp_path / "none"), "--set", "timezone=UTC", "--allow-empty"]) == 0
     assert (done.returncode, done.stderr) == (0, "Selected 1: 2\n")
 
 
@@ -309,3 +312,97 @@ def test_the_file_of_the_docs(served: Sandbox, tmp_path: Path, monkeypatch: pyte
 def test_the_docs_name_every_command() -> None:
     named = set(re.findall(r"`([a-z-]+)`", DOCS.split("## Which environments")[0]))
     assert {name for name in app if not name.startswith("-")} <= named
+
+
+def test_outcomes_go_to_the_file_although_the_progress_is_on_a_terminal(served: Sandbox, tmp_path: Path) -> None:
+    plan = str(tmp_path / "plan.json")
+    assert run(["plan", "1", "2", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    parent, child = pty.openpty()
+    command = [*CLI, "apply", plan, "--yes", "--json"]
+    done = subprocess.run(command, stdin=child, stdout=subprocess.PIPE, stderr=child, timeout=30, check=False, text=True)
+    os.close(child)
+    os.close(parent)
+    assert [json.loads(line).get("id", 0) for line in done.stdout.splitlines()][-1] == 0
+    assert sorted(json.loads(line)["id"] for line in done.stdout.splitlines()[:-1]) == [1, 2]
+
+
+def test_a_delete_that_was_interrupted_goes_on_by_the_command_it_prints(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    journal = str(tmp_path / "run.db")
+    served.answer_next("delete", status=403, body={"type": "authentication_error", "code": "permission_denied", "detail": "no"})
+    assert run(["delete", "1", "2", "--journal", journal, "--yes", "--host", served.url]) == 3
+    said = capfd.readouterr().err
+    command = next(line for line in said.splitlines() if line.startswith("To go on: ")).removeprefix("To go on: ")
+    assert f"--host {served.url}" in command
+    (done,) = (id for id in (1, 2) if served.effects["delete", id])
+    before = len(served.calls)
+    assert run(shlex.split(command)[1:]) == 0
+    assert [served.effects["delete", id] for id in (1, 2)] == [1, 1]
+    # What is deleted may be gone by now, so nothing may depend on reading it.
+    assert not any(call.path.rstrip("/").endswith(f"/{done}") for call in served.calls[before:])
+
+
+def test_sensitive_settings_come_from_a_file_also_when_a_run_goes_on(
+    served: Sandbox, tmp_path: Path, capfd: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTHOG_HOST", served.url)
+    monkeypatch.setenv("HOOK", "https://hooks.example.com/very-secret")
+    policy, plan = tmp_path / "policy.yaml", str(tmp_path / "plan.json")
+    policy.write_text("settings: {slack_incoming_webhook: {env: HOOK}}\n")
+    assert run(["plan", "1", "2", "--settings", str(policy), "-o", plan]) == 3
+    assert run(["apply", plan, "--yes"]) == 2
+    assert f"apply {plan} --settings FILE" in capfd.readouterr().err.replace("\n", "")
+    served.answer_next("update", status=403, body={"type": "authentication_error", "code": "permission_denied", "detail": "no"})
+    run(["apply", plan, "--settings", str(policy), "--journal", str(tmp_path / "run.db"), "--yes"])
+    said = capfd.readouterr()
+    command = next(line for line in said.err.splitlines() if line.startswith("To go on: ")).removeprefix("To go on: ")
+    assert f"--settings {policy}" in command
+    assert run(shlex.split(command)[1:]) in {0, 1, 3}
+    assert "very-secret" not in said.out + said.err
+    assert run(["set", "1", "slack_incoming_webhook=https://hooks.example.com/x"]) == 2
+    assert run(["plan", "1", "--set", "slack_incoming_webhook=https://hooks.example.com/x"]) == 2
+    assert "arguments can be seen by others" in " ".join(capfd.readouterr().err.split())
+    assert run(["plan", "1", "--set", "slack_incoming_webhook=null"]) in {0, 3}
+
+
+def test_yes_does_not_reach_further_than_was_thought(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    assert run(["apply", "--set", "timezone=Asia/Tokyo", "--all", "--yes"]) == 2
+    assert zones(served) == ["UTC"] * 5
+    plan = str(tmp_path / "plan.json")
+    assert run(["plan", "1", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    assert run(["apply", plan, "--name", "x", "--yes"]) == 2
+    assert run(["apply", plan]) == 2
+    assert "there is no terminal. Add --yes." in " ".join(capfd.readouterr().err.split())
+    assert run(["apply", plan, "--dry-run", "--json"]) == 3
+    assert json.loads(capfd.readouterr().out.splitlines()[-1])["summary"]["skipped"] == 1
+    assert run(["reset-tokens", "--name", "no*", "--allow-empty", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["summary"]["succeeded"] == 0
+
+
+def test_a_file_that_is_no_journal_hides_no_other(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    plan = str(tmp_path / "plan.json")
+    assert run(["plan", "1", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+    assert run(["apply", plan, "--journal", str(tmp_path / "b.db"), "--yes"]) == 0
+    (tmp_path / "a.db").write_text("something else")
+    assert run(["runs", str(tmp_path)]) == 3
+    shown = capfd.readouterr()
+    assert "1 succeeded" in shown.out
+    assert "a.db" in shown.err
+    assert run(["runs", str(tmp_path / "a.db")]) == 1
+
+
+def test_an_interrupt_at_the_question_ends_it(served: Sandbox, tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    command = [*CLI, "rotate-secrets", "2", "--sink", str(tmp_path / "s"), "--journal", str(tmp_path / "j.db")]
+    process = subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.close(child)
+    assert process.stderr is not None
+    seen = ""
+    while "to go on: " not in seen:
+        seen += process.stderr.read(1)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    os.close(parent)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert served.effects["rotate_secret_token", 2] == 0

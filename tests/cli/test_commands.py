@@ -207,9 +207,13 @@ def test_an_interrupt_in_the_middle_of_a_run_is_exit_code_130() -> None:
             assert child.poll() is None
             threading.Event().wait(0.02)
         child.send_signal(signal.SIGINT)
-        _, words = child.communicate(timeout=20)
+        told, words = child.communicate(timeout=20)
         assert child.returncode == 130
-        assert "Interrupted." in words
+        assert "Finishing what is in flight" in words
+        assert "were not begun." in words
+        assert len(words.splitlines()) < 10
+        done = [int(line.split("\t")[0]) for line in told.splitlines() if line.endswith("\tsucceeded")]
+        assert done == [id for id in sandbox.environment_ids if sandbox.effects["setting timezone", id]]
         assert "Traceback" not in words
         assert len(sandbox.calls) < 100
 

@@ -76,6 +76,8 @@ def test_a_session_for_what_takes_no_key(file: Path, monkeypatch: pytest.MonkeyP
         ('[profiles.mine]\nhost = "us"\nkey_env = "NOT_SET"\n', "which is not set"),
         ('[profiles.mine]\nhost = "us"\nkey_command = "/no/such/command"\n', "No such file"),
         ('[profiles.mine]\nhost = "us"\nkey_command = "false"\n', "ended with 1"),
+        ('[profiles.mine]\nhost = "us"\nkey_command = " "\n', "is no command"),
+        ("[profiles.mine]\nhost = 'us'\nkey_command = 'op \"read'\n", "is no command"),
         ('[profiles.mine]\nhost = "us"\nkey_command = "true"\n', "printed nothing"),
         ('[profiles.mine]\nhost = "us"\nkey_command = "echo phc_abcdefghijklmnop"\n', "project token"),
         ('[profiles.main]\nhost = "us"\nkey_env = "A"\n', "did you mean 'main'?"),

@@ -51,7 +51,7 @@ def test_the_doctor_of_a_key(served: Sandbox, monkeypatch: pytest.MonkeyPatch, c
     ("variables", "remedy"),
     [
         ({"POSTHOG_PERSONAL_API_KEY": "phx_" + "w" * 40}, "valid in one region only"),
-        ({"POSTHOG_HOST": "http://127.0.0.1:9"}, "Check POSTHOG_HOST"),
+        ({"POSTHOG_HOST": "http://127.0.0.1:9"}, "Check the host"),
     ],
 )
 def test_the_doctor_says_what_to_do_where_nothing_can_be_asked(

@@ -219,13 +219,17 @@ def test_no_other_script_runs_in_it(page: Page) -> None:
 
 
 def test_it_prints(page: Page) -> None:
-    page.open(sample(60))
+    page.open(attrs.evolve(sample(60), drift=sample(2000).drift))
     page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not page.one("nav").is_displayed()
         assert not page.one("#drift-environment").is_displayed()
         assert page.one("#summary").is_displayed()
         assert page.run("return getComputedStyle(document.querySelector('.tall')).overflow") == "visible"
+        assert page.one("#environments .pager").text == "1 to 50 of 60"
+        columns = page.browser.find_elements("css selector", "#drift-table thead th")
+        assert len([one for one in columns if one.is_displayed()]) == 1 + 12
+        assert page.one("#drift-paper").text == f"Paper has room for the first 12 of these {len(columns) - 1} settings."
     finally:
         page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 

@@ -24,6 +24,8 @@ def test_the_most_frequent_value_is_usual_and_names_are_not_compared() -> None:
     assert majority(fleet, ignore={"timezone"}) == {"surveys_opt_in": None}
     assert drift(fleet[1], usual, ignore={"timezone"}) == ()
     assert majority([]) == {}
+    assert majority([environment(2, timezone="B"), environment(1, timezone="A")]) == {"timezone": "A"}
+    assert majority([environment(1, default_data_theme=3)]) == {}
 
 
 def test_objects_are_compared_whole_whatever_the_order_of_their_keys() -> None:

@@ -1,5 +1,7 @@
 """Selections: what is meant, and what it takes to find out."""
 
+from typing import Any
+
 import pytest
 
 from aioposthog_env import (
@@ -8,6 +10,7 @@ from aioposthog_env import (
     ConfigurationError,
     EnvironmentRef,
     NotFoundError,
+    PersonalAPIKey,
     Sandbox,
     Selection,
     Where,
@@ -52,15 +55,35 @@ async def test_what_is_not_there_or_not_said_is_an_error() -> None:
     async with Sandbox(2) as sandbox, connect(sandbox) as environments:
         with pytest.raises(ConfigurationError, match="Nothing was selected"):
             await environments.select(Selection())
-        with pytest.raises(ConfigurationError, match="sees no environment 7, 9"):
-            await environments.select(Selection(ids=[1, 9, 7], names=["*"]))
-        with pytest.raises(BulkError) as caught:
-            await environments.select(Selection(ids=[9]), with_names=True)
-        assert isinstance(caught.value.report.failed[0].error, NotFoundError)
+        for selection in (Selection(ids=[9]), Selection(ids=[1, 9], names=["*"])):
+            with pytest.raises(BulkError) as caught:
+                await environments.select(selection, with_names=True)
+            assert isinstance(caught.value.report.failed[0].error, NotFoundError)
         assert await chosen(environments, Selection(names=["no such*"])) == []
+
+
+@pytest.mark.parametrize(
+    ("era", "routes"),
+    [(era, routes) for era in ("2024-10", "2025-11", "current") for routes in ("auto", "root", "project")]
+    + [("2025-11", "nested")],
+)
+async def test_a_project_is_found_in_every_generation_and_by_every_url_style(era: Any, routes: Any) -> None:
+    async with Sandbox(3, era=era) as sandbox, connect(sandbox, routes=routes) as environments:
+        project = sandbox.environment(2).project_id
+        assert await chosen(environments, Selection(project_id=project)) == [2]
+        if routes != "nested":
+            assert await chosen(environments, Selection(where=Where.parse(f"project_id == {project}"))) == [2]
+            assert await chosen(environments, Selection(where=Where.parse(f"project_id != {project}"))) == [1, 3]
 
 
 def test_a_selection_in_words() -> None:
     assert str(Selection(ids=[1, 2], names=["a*"], where=Where.parse("is_demo"))) == "ids 1, 2; names a*; where is_demo"
     assert str(Selection(everything=True)) == "all environments"
     assert str(Selection()) == "nothing"
+
+
+async def test_a_key_that_is_limited_to_projects_selects_among_what_is_named() -> None:
+    async with Sandbox(3) as sandbox:
+        auth = PersonalAPIKey(sandbox.key("project:read", projects=[2]))
+        async with AsyncEnvironments(sandbox.url, auth=auth) as environments:
+            assert await chosen(environments, Selection(ids=[2], where=Where.parse("id > 1"))) == [2]

@@ -74,16 +74,29 @@ def test_later_overrides_win_and_what_is_ignored_is_left_out(
         ("setings: {}\n", "line 1, column 1: the file has no 'setings'; did you mean 'settings'?"),
         ("overrides:\n  - select: {names: [a]}\n    settings: {timezon: UTC}\n", "line 3, column 16: there is no setting"),
         ("overrides:\n  - select: {where: 'timezon == 1'}\n    settings: {}\n", "did you mean timezone?"),
-        ("overrides:\n  - select: {ids: [x]}\n    settings: {}\n", "'x' is not the id of an environment"),
-        ("overrides:\n  - select: {}\n    settings: {}\n", "select needs one of"),
+        ("overrides:\n  - select: {ids: [x]}\n    settings: {}\n", "'x' is not an id"),
+        ("overrides:\n  - select: {}\n    settings: {}\n", "line 2, column 5: select needs one of"),
+        ("overrides:\n  - settings: {}\n", "line 2, column 5: select needs one of"),
+        ("overrides:\n  - select:\n    settings: {}\n", "line 2, column 5: select needs one of"),
+        ("overrides:\n  - select: {ids: [], names: [a]}\n    settings: {}\n", "line 2, column 14: ids is blank"),
+        ("overrides:\n  - select: {where: null}\n    settings: {}\n", "where is blank"),
+        ("overrides:\n  - select: {organization: ''}\n    settings: {}\n", "organization is blank"),
+        ("overrides:\n  - select: {project: '7'}\n    settings: {}\n", "'7' is not an id"),
+        ("overrides:\n  - select: {project: 7.0}\n    settings: {}\n", "'7.0' is not an id"),
+        ("overrides:\n  - select: {where: true}\n    settings: {}\n", "where takes texts"),
+        ("overrides:\n  - select: {names: [1]}\n    settings: {}\n", "names takes texts"),
+        ("settings:\n  session_replay_config: {record_kanvas: true}\n", "did you mean 'record_canvas'?"),
+        ("settings:\n  session_recording_masking_config: {mask_all_inputs: true}\n", "did you mean 'maskAllInputs'?"),
+        ("settings:\n  session_recording_trigger_groups: {version: 2, groups: [{id: a, rat: 1}]}\n", "[0] has no key 'rat'"),
+        ("ignore: [[1]]\n", "there is no setting '[1]'"),
         ("ignore: [surveys]\n", "there is no setting 'surveys'"),
         ("ignore: surveys_opt_in\n", "ignore must be a list"),
         ("settings: [1]\n", "settings must be a mapping"),
         ("settings:\n  slack_incoming_webhook: {env: NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE is not set"),
         ("settings:\n  timezone: UTC\n  timezone: UTC\n", "line 3, column 3: found duplicate key"),
         ("settings:\n\ttimezone: UTC\n", "line 2"),
-        ("a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + "".join(
-            f"{chr(c + 1)}: &{chr(c + 1)} [{', '.join(['*' + chr(c)] * 8)}]\n" for c in range(98, 106)), "aliases that repeat"),
+        ("settings: &a\n  modifiers: *a\n", "line 2: aliases (*name) are not taken"),
+        ("a: " + "[" * 60 + "]" * 60 + "\n", "nested too deep"),
         ("", "nothing is in it"),
         ("- 1\n", "the file must be a mapping"),
     ],
@@ -108,6 +121,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("json", '{"settings": {\n"anonymise_ips": true}}', "line 2: there is no setting"),
         ("json", '{"settings": {"timezone": "a", "timezone": "b"}}', "stands twice"),
         ("json", "{", "line 1, column 2"),
+        ("json", '{"settings": {"primary_dashboard": ' + "9" * 5_000 + "}}", "number too large"),
+        ("toml", "[settings]\nprimary_dashboard = " + "9" * 5_000 + "\n", "number too large"),
         ("txt", "", "must end in"),
     ],
 )
@@ -120,8 +135,8 @@ def test_other_languages_tell_their_lines_too(ending: str, text: str, said: str,
 def test_a_file_that_is_not_there_too_large_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         SettingsFile.load(tmp_path / "none.yaml")
-    (tmp_path / "large.yaml").write_bytes(b"#" * (5 * 2**20 + 1))
-    with pytest.raises(ConfigurationError, match="larger than 5 MB"):
+    (tmp_path / "large.yaml").write_bytes(b"#" * (32 * 2**20 + 1))
+    with pytest.raises(ConfigurationError, match="larger than 32 MB"):
         SettingsFile.load(tmp_path / "large.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"settings: \xe4")
     with pytest.raises(ConfigurationError, match="not UTF-8"):
@@ -141,3 +156,16 @@ async def test_what_was_written_reads_as_what_is_there(format: Any, tmp_path: Pa
         sandbox.environment(2).settings["timezone"] = "Asia/Tokyo"
         plan = await environments.plan(file.desired, file.ids)
         assert [(one.ref.id, [change.name for change in one.changes]) for one in plan.changing] == [(2, ["timezone"])]
+
+
+def test_values_of_a_key_that_stands_twice_are_not_shown(tmp_path: Path) -> None:
+    hook = "slack_incoming_webhook: https://hooks.example.com/very-secret"
+    with pytest.raises(ConfigurationError, match="duplicate key") as caught:
+        SettingsFile.load(write(tmp_path, f"settings:\n  {hook}-1\n  {hook}-2\n"))
+    assert "very-secret" not in str(caught.value)
+
+
+def test_what_posthog_shows_and_no_longer_takes_is_not_exported(tmp_path: Path) -> None:
+    shown = environment(1, "a", app_urls=["x" * 201], timezone="UTC")
+    file = SettingsFile.load(write(tmp_path, dump_settings([shown])))
+    assert file.desired(shown) == TeamSettings(timezone="UTC")

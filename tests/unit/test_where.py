@@ -40,9 +40,10 @@ ENVIRONMENT = Environment(
         ('timezone == "UTC" and not anonymize_ips', True),
         ('timezone != "UTC" or anonymize_ips', False),
         ("anonymize_ips == false", True),
-        ("anonymize_ips == 0", False),  # a number is no truth value
+        ('extra_settings == "a"', False),  # any JSON may be in it
+        ("extra_settings[0] < 5", False),
+        ("project_id == 42", True),  # not shown by the server
         ("week_start_day == 1", True),
-        ("week_start_day == true", False),
         ("session_recording_sample_rate == 0.4", True),
         ("0.3 < session_recording_sample_rate <= 0.4", True),
         ("session_recording_sample_rate > 0.4", False),
@@ -54,14 +55,15 @@ ENVIRONMENT = Environment(
         ("surveys_opt_in is null", True),
         ("surveys_opt_in is not None", False),
         ("heatmaps_opt_in == null", True),  # not shown by the server
-        ("surveys_opt_in < 1", False),
-        ('"x" in surveys_opt_in', False),
+        ("primary_dashboard < 1", False),
+        ('"x" in recording_domains', False),
         ('created_at >= "2026-01-01"', True),
         ('"2026-02-01" <= created_at', False),
         ("session_replay_config.record_canvas", True),
         ("session_replay_config.ai_config.opt_in", False),
         ("session_recording_network_payload_capture_config.record_body", True),
         ("session_recording_network_payload_capture_config.recordBody", True),
+        ("(week_start_day == 1 )", True),
         ('survey_config["appearance"]["colour"] == "#fff"', True),
         ('survey_config.appearance.colour == "#000"', False),
         ("app_urls[0] == null", False),
@@ -87,24 +89,41 @@ def test_what_a_condition_means(text: str, holds: bool) -> None:
         ('slack_incoming_webhook == "https://x"', "holds a secret and can only be compared with null"),
         ('"phs_" < secret_api_token', "holds a secret"),
         ("conversations_settings.widget_public_token", "holds a secret"),
+        ("[conversations_settings] == [survey_config]", "column 2: conversations_settings holds a secret"),
+        ('null == slack_incoming_webhook == "x"', "holds a secret"),
+        ("not secret_api_token", "holds a secret"),
         ("session_replay_config.record_kanvas", "did you mean record_canvas?"),
+        ('timezone == "UTC" # and false', "column 19: this is not part of a condition"),
         ("name.upper()", "not part of a condition"),
         ("__import__('os').system('x')", "not part of a condition"),
         ("[x for x in app_urls]", "not part of a condition"),
         ("lambda: 1", "not part of a condition"),
         ("id + 1 == 43", "not part of a condition"),
+        ('id != "42"', "column 7: this is a text, which is never the same as a number"),
+        ("anonymize_ips == 0", "column 18: this is a number, which is never the same as true or false"),
+        ("week_start_day == true", "never the same as"),
+        ('id in [41, "42"]', "column 12: this is a text"),
+        ("app_urls == name", "never the same as a list"),
+        ("app_urls[0] == 1", "never the same as a text"),
+        ("-1 < timezone", "never comparable in size with a number"),
+        ("session_replay_config.record_canvas == 1", "never the same as true or false"),
+        ("session_replay_config.ai_config.opt_inn", "did you mean opt_in?"),
+        ("timezone.foo is null", "timezone has nothing inside that is called 'foo'"),
+        ("app_urls.foo is null", "app_urls has nothing inside that is called 'foo'"),
+        ("5 in name", "only a text can be in a text"),
+        ('updated_at < "x"', "column 14: this is no time by ISO 8601"),
         ("organization.name", "only settings have keys inside"),
         ("app_urls[id]", "a key is a text or a number"),
         ("1e999999 == b'x'", "not part of a condition"),
         ("not " * 60 + "id", "nested too deep"),
-        ("(" * 1_000 + ")" * 999, "column"),
+        ("(" * 300 + ")" * 299, ""),
         (" or ".join(["id == 1"] * 150), "too long"),
     ],
 )
 def test_what_a_condition_refuses(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Where.parse(text).holds(ENVIRONMENT)
-    assert said in str(caught.value) or text.startswith("(")
+    assert said in str(caught.value)
 
 
 def test_the_place_is_shown_below_the_text() -> None:
@@ -115,7 +134,7 @@ def test_the_place_is_shown_below_the_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("name < 5", "size"), ('"a" in id', "which holds nothing"), ('created_at < "x"', "ISO 8601")]
+    ("text", "said"), [("name < 5", "size"), ('"a" in id', "which holds nothing"), ('survey_config < "x"', "size")]
 )
 def test_what_cannot_be_compared_is_said(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
@@ -129,10 +148,20 @@ def test_the_list_is_enough_where_it_shows_all_that_is_asked(text: str, needs: b
     assert Where.parse(text).needs_settings is needs
 
 
+def test_settings_that_are_nested_too_deep_are_not_compared() -> None:
+    one, other = list[Any](), list[Any]()
+    for _ in range(5_000):
+        one, other = [one], [other]
+    deep = Environment(id=1, name="a", settings=TeamSettings(survey_config=one, modifiers=other))
+    with pytest.raises(ConfigurationError, match="nested too deep"):
+        Where.parse("survey_config == modifiers").holds(deep)
+
+
 def test_a_list_item_is_judged_too() -> None:
     listed = EnvironmentSummary(id=1, name="a", timezone="UTC", is_demo=True)
     assert Where.parse('timezone == "UTC" and is_demo').holds(listed)
-    assert Where.parse("anonymize_ips is null").holds(listed)
+    with pytest.raises(ConfigurationError, match="retrieve it first"):
+        Where.parse("not anonymize_ips").holds(listed)
 
 
 _words = [
