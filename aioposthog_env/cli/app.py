@@ -180,13 +180,13 @@ def config(
     Parameters
     ----------
     check
-        See whether each key can be had, which may ask you to unlock a store. Nothing is sent.
+        See whether each key can be had, which may ask you to unlock a store. Nothing is sent, but for a login.
     json
         Print JSON.
     """
     from aioposthog_env.cli import config as room
 
-    return room.config(json=json, check=check)
+    return started(room.config(json=json, check=check))
 
 
 @app.command

@@ -18,6 +18,8 @@ ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 
 CHOICE = Group("Which environments", sort_key=0)
 _SHOWN = 12
+_LONGEST = 20
+"""Digits of a number beyond 63 bits; Python refuses to read thousands of them."""
 
 
 @Parameter(name="*")
@@ -60,7 +62,7 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
     words = text.split()
-    if bad := next((word for word in words if not (word.isascii() and word.isdigit())), None):
+    if bad := next((word for word in words if not (word.isascii() and word.isdigit() and len(word) < _LONGEST)), None):
         raise ConfigurationError(f"{choice.ids_from} holds {bad[:40]!r}, which is not the id of an environment.")
     return (*ids, *map(int, words))
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 import attrs
 import msgspec
 
-from aioposthog_env.auth import PersonalAPIKey, SessionCookie
+from aioposthog_env.auth import PersonalAPIKey, SessionCookie, credential_from_environment
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.profiles import find_profile
+from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.cli.running import interruptible
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, DecodeError
@@ -45,14 +45,14 @@ async def connect(
         profile = find_profile(connection.profile)
         async with AsyncEnvironments(
             profile.host,
-            auth=profile.credential(session=session),
+            auth=await profile.credential(session=session),
             allow_insecure_http=profile.allow_insecure_http,
             hooks=hooks,
         ) as environments:
             yield environments
         return
     if not connection.sandbox:
-        auth = _session_from_environment() if session else None
+        auth = (_session_from_environment() if session else None) or _key_from_environment()
         async with AsyncEnvironments(connection.host, auth=auth, hooks=hooks) as environments:
             yield environments
         return
@@ -65,6 +65,41 @@ async def connect(
         cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
         async with AsyncEnvironments(sandbox.url, auth=cookie if session else key, hooks=hooks) as environments:
             yield environments
+
+
+def has_session(connection: Connection) -> bool:
+    """Whether a person's session is at hand, beside a key or instead of one."""
+    if connection.profile is not None:
+        return find_profile(connection.profile).has_session
+    return connection.sandbox or _session_from_environment() is not None
+
+
+def has_key(connection: Connection) -> bool:
+    """Whether a key is at hand."""
+    if connection.profile is not None:
+        return find_profile(connection.profile).has_key
+    if connection.sandbox:
+        return True
+    try:
+        credential_from_environment()
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _key_from_environment() -> PersonalAPIKey:
+    """The key of the variables.
+
+    Raises:
+        ConfigurationError: There is none, or it is none; names the profiles that could be meant.
+    """
+    try:
+        return credential_from_environment()
+    except ConfigurationError as error:
+        if os.environ.get("POSTHOG_PERSONAL_API_KEY", "").strip() or not (names := load_profiles()):
+            raise
+        error.message = f"No key in POSTHOG_PERSONAL_API_KEY, and no profile named: --profile {' or '.join(names)}"
+        raise
 
 
 def _session_from_environment() -> SessionCookie | None:

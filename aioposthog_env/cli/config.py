@@ -3,10 +3,10 @@
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import config_path, load_profiles
-from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.errors import PostHogEnvError
 
 
-def config(*, json: bool, check: bool) -> int:
+async def config(*, json: bool, check: bool) -> int:
     """Show the profiles. Keys are never shown."""
     output = Output(json=json)
     profiles = load_profiles()
@@ -15,8 +15,8 @@ def config(*, json: bool, check: bool) -> int:
         row: dict[str, object] = {"profile": profile.name, "host": profile.host, "key": profile.source}
         if check:
             try:
-                row["check"] = f"a {profile.credential(session=False).kind}"
-            except ConfigurationError as error:
+                row["check"] = f"a {(await profile.credential(session=False)).kind}"
+            except PostHogEnvError as error:
                 row["check"] = f"problem: {error}"
         rows.append(row)
     if json:

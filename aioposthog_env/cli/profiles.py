@@ -10,6 +10,11 @@
     session_id_env = "INTERNAL_SESSION_ID"    # for what takes no key
     csrf_token_env = "INTERNAL_CSRF_TOKEN"
 
+    [profiles.staging]
+    host = "https://posthog.staging"
+    email = "alice@example.com"               # logs in for each command, where two cookies are too short-lived
+    password_command = "pass posthog/staging"
+
 A profile names host and key together, so that a key never goes to another host than the one it was meant for. Since the file
 can name commands, nobody but its owner may be able to write it.
 """
@@ -18,17 +23,19 @@ import difflib
 import os
 import shlex
 import stat
-import subprocess
 import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
 
+import anyio
+import anyio.to_thread
 import attrs
 from platformdirs import user_config_path
 
 from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, SessionCookie, resolve_host
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.session import log_in
 
 _SECONDS: Final = 30.0
 """How long a command may take to give a key; a person may have to confirm it."""
@@ -46,6 +53,8 @@ class Profile:
         key_command: A command that prints the key. It is run without a shell.
         session_id_env: An environment variable that holds the cookie ``sessionid``.
         csrf_token_env: An environment variable that holds the cookie ``posthog_csrftoken``.
+        email: The person who is logged in for a session.
+        password_command: A command that prints that person's password. It is run without a shell.
         allow_insecure_http: Allow plain http to a host other than this machine.
     """
 
@@ -56,6 +65,8 @@ class Profile:
     key_command: str | None = None
     session_id_env: str | None = None
     csrf_token_env: str | None = None
+    email: str | None = None
+    password_command: str | None = None
     allow_insecure_http: bool = False
 
     @property
@@ -67,31 +78,48 @@ class Profile:
             return f"keyring {self.key_keyring}"
         return f"command {shlex.split(self.key_command)[0]}" if self.key_command else "session only"
 
-    def credential(self, *, session: bool) -> Credential:
+    @property
+    def has_key(self) -> bool:
+        """Whether it names the place of a key."""
+        return self.source != "session only"
+
+    @property
+    def has_session(self) -> bool:
+        """Whether it names what makes a session."""
+        return bool(self.session_id_env and self.csrf_token_env) or bool(self.email and self.password_command)
+
+    async def credential(self, *, session: bool) -> Credential:
         """The key; or the person's session, where that is asked for and the profile has one.
 
         Raises:
             ConfigurationError: It cannot be had; says why, and never what was found.
+            AuthenticationError: The login was refused.
         """
-        if self.session_id_env and self.csrf_token_env and (session or self.source == "session only"):
-            return SessionCookie(self._variable(self.session_id_env), self._variable(self.csrf_token_env))
+        if self.has_session and (session or not self.has_key):
+            return await self._session()
         if self.key_env:
             key = self._variable(self.key_env)
         elif self.key_keyring:
-            key = self._from_keyring(self.key_keyring)
+            key = await self._from_keyring(self.key_keyring)
         elif self.key_command:
-            key = self._from_command(self.key_command)
+            key = await self._from_command(self.key_command, "key")
         else:
             raise ConfigurationError(f"The profile {self.name!r} names no key: add key_env, key_keyring or key_command.")
         return OAuthToken(key) if key.startswith("pha_") else PersonalAPIKey(key)
 
+    async def _session(self) -> SessionCookie:
+        if self.session_id_env and self.csrf_token_env:
+            return SessionCookie(self._variable(self.session_id_env), self._variable(self.csrf_token_env))
+        password = await self._from_command(str(self.password_command), "password")
+        return await log_in(self.host, str(self.email), password, allow_insecure_http=self.allow_insecure_http)
+
     def _variable(self, name: str) -> str:
         value = os.environ.get(name, "").strip()
         if not value:
-            raise ConfigurationError(f"The profile {self.name!r} takes its key from the variable {name}, which is not set.")
+            raise ConfigurationError(f"The profile {self.name!r} takes a secret from the variable {name}, which is not set.")
         return value
 
-    def _from_keyring(self, place: str) -> str:
+    async def _from_keyring(self, place: str) -> str:
         try:
             keyring: Any = import_module("keyring")
         except ModuleNotFoundError:
@@ -99,7 +127,8 @@ class Profile:
             raise ConfigurationError(words) from None
         service, _, user = place.partition("/")
         try:
-            key = keyring.get_password(service, user)
+            # It may ask the person to unlock it, so it must not hold the loop, nor Ctrl-C.
+            key = await anyio.to_thread.run_sync(keyring.get_password, service, user, abandon_on_cancel=True)
         except Exception as error:  # every store has errors of its own
             words = f"The keyring gave no key for the profile {self.name!r}: {type(error).__name__}."
             raise ConfigurationError(words) from None
@@ -107,18 +136,24 @@ class Profile:
             raise ConfigurationError(f"The keyring holds nothing for {place!r}, which the profile {self.name!r} names.")
         return key.strip()
 
-    def _from_command(self, command: str) -> str:
+    async def _from_command(self, command: str, what: str) -> str:
         words = shlex.split(command)
+        told = f"The command {words[0]!r} of the profile {self.name!r} gave no {what}:"
         try:
-            # Its errors go to the person, and what it prints to nobody.
-            done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_SECONDS, check=False, text=True)  # noqa: S603
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = "took too long" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
-            raise ConfigurationError(f"The command {words[0]!r} of the profile {self.name!r} gave no key: {why}.") from None
-        if done.returncode or not done.stdout.strip():
+            with anyio.fail_after(_SECONDS):
+                # Its errors go to the person, and what it prints to nobody.
+                done = await anyio.run_process(words, stderr=None, check=False)
+            printed = done.stdout.decode().strip()
+        except TimeoutError:
+            raise ConfigurationError(f"{told} it took longer than {_SECONDS:.0f} s.") from None
+        except OSError as error:
+            raise ConfigurationError(f"{told} {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{told} it printed something that is no text.") from None
+        if done.returncode or not printed:
             ended = f"it ended with {done.returncode}" if done.returncode else "it printed nothing"
-            raise ConfigurationError(f"The command {words[0]!r} of the profile {self.name!r} gave no key: {ended}.")
-        return done.stdout.strip()
+            raise ConfigurationError(f"{told} {ended}.")
+        return printed
 
 
 def config_path() -> Path:
@@ -171,17 +206,32 @@ def _profile(path: Path, name: str, table: Any) -> Profile:
         if not isinstance(value, bool if key == "allow_insecure_http" else str):
             raise ConfigurationError(f"{path}: {key} of [profiles.{name}] has the wrong type.")
     profile = Profile(name=name, **given)
-    if sum(map(bool, (profile.key_env, profile.key_keyring, profile.key_command))) > 1:
-        raise ConfigurationError(f"{path}: [profiles.{name}] names more than one place of its key.")
-    if profile.key_command is not None:
-        try:
-            empty = not shlex.split(profile.key_command)
-        except ValueError:
-            empty = True
-        if empty:
-            raise ConfigurationError(f"{path}: key_command of [profiles.{name}] is no command.")
+    if problem := _problem(profile):
+        raise ConfigurationError(f"{path}: [profiles.{name}] {problem}.")
     resolve_host(profile.host, allow_insecure_http=profile.allow_insecure_http)
     return profile
+
+
+def _problem(profile: Profile) -> str | None:
+    """What does not go together in a profile."""
+    if sum(map(bool, (profile.key_env, profile.key_keyring, profile.key_command))) > 1:
+        return "names more than one place of its key"
+    if profile.key_keyring and not all(profile.key_keyring.partition("/")):
+        return "needs service and user in key_keyring, with a slash between: 'posthog/alice'"
+    for name, command in (("key_command", profile.key_command), ("password_command", profile.password_command)):
+        if command is not None and not _can_be_run(command):
+            return f"has a {name} that is no command: it is empty, or a quote is not closed"
+    for one, other in (("session_id_env", "csrf_token_env"), ("email", "password_command")):
+        if bool(getattr(profile, one)) != bool(getattr(profile, other)):
+            return f"needs both {one} and {other} for a session"
+    return None
+
+
+def _can_be_run(command: str) -> bool:
+    try:
+        return bool(shlex.split(command))
+    except ValueError:
+        return False
 
 
 def find_profile(name: str) -> Profile:
