@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, validators
 from rich.console import Console
 
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, RateLimitWaitTooLong
 from aioposthog_env.version import __version__
 
@@ -113,7 +114,13 @@ def list_(*, search: str | None = None, connection: Connection = ASKED_AS_USUAL)
 
 
 @app.command
-def show(ids: Annotated[list[int], Parameter(name="ID", negative="")], /, *, connection: Connection = ASKED_AS_USUAL) -> int:
+def show(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
     """Show the settings of environments.
 
     Parameters
@@ -123,7 +130,7 @@ def show(ids: Annotated[list[int], Parameter(name="ID", negative="")], /, *, con
     """
     from aioposthog_env.cli import commands
 
-    return started(commands.show(connection, ids))
+    return started(commands.show(connection, ids, choice))
 
 
 @app.command(name="set")
@@ -153,6 +160,7 @@ def doctor(
     ids: Annotated[list[int], Parameter(name="ID", negative="")] = [],  # noqa: B006  never changed
     /,
     *,
+    other_region: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:
     """Look whether host, credential, scopes and limits are as they should be, and say what to do. Changes nothing.
@@ -163,10 +171,12 @@ def doctor(
     ----------
     ids
         Environments that must be reached.
+    other_region
+        Where PostHog Cloud refuses the key, send it to the other region too.
     """
     from aioposthog_env.cli import doctor as room
 
-    return started(room.doctor(connection, ids))
+    return started(room.doctor(connection, ids, other_region=other_region))
 
 
 @app.command

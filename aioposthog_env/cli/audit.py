@@ -12,7 +12,7 @@ from aioposthog_env.bulk.beside import beside
 from aioposthog_env.bulk.drift import OWN, drift, majority
 from aioposthog_env.bulk.plan import differences
 from aioposthog_env.bulk.selection import Selected
-from aioposthog_env.cli import DONE, PARTLY
+from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import Choice, chosen
 from aioposthog_env.cli.commands import connect
@@ -33,34 +33,46 @@ async def export(
 ) -> int:
     """Write settings to a file that ``plan --settings`` takes."""
     output = Output(json=connection.json)
+    _check_place(path)
     async with connect(connection) as environments:
         selected = await chosen(environments, output, ids, choice)
-        read = await _read(environments, selected, connection.concurrency)
+        read, code = await _read(environments, output, selected, connection.concurrency)
+    if not read and selected:
+        return code
     text = dump_settings(read, format=format)
     if path is None:
         output.text(text.rstrip("\n"))
-        return DONE
+        return code
     try:
-        with beside(path, text.encode()) as name:
-            os.replace(name, path)
+        with beside(path, text.encode()) as written:
+            os.replace(written, path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     output.say(f"{len(read)} environments written to {path}.")
-    return DONE
+    return code
 
 
-async def _read(environments: AsyncEnvironments, selected: Sequence[Selected], concurrency: int) -> list[Environment]:
-    """The environments; those that a condition has read already are not read again.
+def _check_place(path: Path | None) -> None:
+    """Before anything is asked, which may take minutes."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise ConfigurationError(f"{path} cannot be written: it is a folder, or its folder is not there.")
 
-    Raises:
-        BulkError: One could not be read.
+
+async def _read(
+    environments: AsyncEnvironments, output: Output, selected: Sequence[Selected], concurrency: int
+) -> tuple[list[Environment], int]:
+    """The environments by id, and the exit code as far as reading goes. Says which could not be read.
+
+    Those that a condition has read already are not read again.
     """
     known = {one.ref.id: one.environment for one in selected if one.environment is not None}
     missing = [one.ref for one in selected if one.ref.id not in known]
     report = await environments.each(missing, concurrency=concurrency).retrieve()
-    report.raise_for_failures()
     known |= {one.ref.id: one.value for one in report if one.value is not None}
-    return [known[id] for id in sorted(known)]
+    bad = [one for one in report if one.value is None]
+    for one in sorted(bad, key=lambda one: one.ref.id):
+        output.say(f"{one.ref.id}: {one.error or one.reason}")
+    return [known[id] for id in sorted(known)], DONE if not bad else PARTLY if known else ERROR
 
 
 async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None, report: Path | None) -> int:
@@ -70,7 +82,7 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
     async with connect(connection, hooks=reporting.hooks) as environments:
         reporting.host = environments.host
         selected = await chosen(environments, output, ids, choice)
-        read = await _read(environments, selected, connection.concurrency)
+        read, code = await _read(environments, output, selected, connection.concurrency)
         era = environments.era
     usual = majority(read) if file is None else {}
     wanted = {} if file is None else {one.id: file.desired(one) for one in read}
@@ -93,7 +105,9 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
             output.line(dict(zip(names, row, strict=True)))
     else:
         output.table(names, [(*row[:3], *(msgspec.json.encode(value).decode() for value in row[3:])) for row in rows])
-    said = f"{len({row[0] for row in rows})} of {len(selected)} environments differ, in {len(rows)} settings."
+    said = f"{len({row[0] for row in rows})} of {len(read)} environments differ, in {len(rows)} settings."
+    if len(read) < len(selected):
+        said += f" {len(selected) - len(read)} could not be read."
     output.say(said)
     reporting.write(
         output,
@@ -107,4 +121,4 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
         desired=desired_to_show(usual),
         notes=(said,),
     )
-    return PARTLY if rows else DONE
+    return PARTLY if rows else code

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 import attrs
 import msgspec
 
-from aioposthog_env.auth import PersonalAPIKey, SessionCookie, credential_from_environment
+from aioposthog_env.auth import PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.choice import Choice, chosen
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.cli.running import interruptible
@@ -52,6 +53,7 @@ async def connect(
             yield environments
         return
     if not connection.sandbox:
+        resolve_host(connection.host)  # told first: a key is of no use where the host is none
         auth = (_session_from_environment() if session else None) or _key_from_environment()
         async with AsyncEnvironments(connection.host, auth=auth, hooks=hooks) as environments:
             yield environments
@@ -71,7 +73,7 @@ def has_session(connection: Connection) -> bool:
     """Whether a person's session is at hand, beside a key or instead of one."""
     if connection.profile is not None:
         return find_profile(connection.profile).has_session
-    return connection.sandbox or _session_from_environment() is not None
+    return not connection.sandbox and _session_from_environment() is not None
 
 
 def has_key(connection: Connection) -> bool:
@@ -95,11 +97,10 @@ def _key_from_environment() -> PersonalAPIKey:
     """
     try:
         return credential_from_environment()
-    except ConfigurationError as error:
+    except ConfigurationError:
         if os.environ.get("POSTHOG_PERSONAL_API_KEY", "").strip() or not (names := load_profiles()):
             raise
-        error.message = f"No key in POSTHOG_PERSONAL_API_KEY, and no profile named: --profile {' or '.join(names)}"
-        raise
+    raise ConfigurationError(f"There is no key in POSTHOG_PERSONAL_API_KEY. Set it, or give --profile {' or '.join(names)}.")
 
 
 def _session_from_environment() -> SessionCookie | None:
@@ -126,13 +127,15 @@ async def list_environments(connection: Connection, search: str | None) -> int:
     return DONE
 
 
-async def show(connection: Connection, ids: Sequence[int]) -> int:
-    """Show settings."""
-    _must_name(ids)
+async def show(connection: Connection, ids: Sequence[int], choice: Choice) -> int:
+    """Show settings, in the order of the ids that were given."""
     output = Output(json=connection.json)
     async with connect(connection) as environments:
-        report = await environments.each(ids).retrieve()
-    shown = sorted((one.value for one in report.succeeded if one.value is not None), key=lambda one: ids.index(one.id))
+        selected = await chosen(environments, output, ids, choice)
+        report = await environments.each([one.ref for one in selected], concurrency=connection.concurrency).retrieve()
+    place = {id: number for number, id in enumerate(ids)}
+    read = (one.value for one in report.succeeded if one.value is not None)
+    shown = sorted(read, key=lambda one: (place.get(one.id, len(place)), one.id))
     if connection.json:
         output.data([_described(environment) for environment in shown])
     else:

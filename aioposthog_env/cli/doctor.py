@@ -1,14 +1,20 @@
 """What ``doctor`` does: whether host, credential and limits are as the work ahead needs them. Sends no write."""
 
+import os
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from aioposthog_env.access import AccessReport
+from aioposthog_env.api import calls
+from aioposthog_env.api.routes import Place
+from aioposthog_env.auth import REGIONS
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.commands import connect, has_key, has_session
 from aioposthog_env.cli.output import Output
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import (
@@ -19,9 +25,14 @@ from aioposthog_env.errors import (
     ScopeError,
     TransportError,
 )
+from aioposthog_env.models.keys import KeyInfo
+from aioposthog_env.session import PostHogSession
 from aioposthog_env.telemetry import DeprecationSeen, Event, StyleFound
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
+
+_SKEW: Final = timedelta(seconds=30)
+"""More than this between the two clocks is told. Ages of plans and of backups are held against the server's."""
 
 
 @attrs.frozen
@@ -33,16 +44,15 @@ class Finding:
     remedy: str = ""
 
 
-async def doctor(connection: Connection, ids: Sequence[int]) -> int:
-    """Look at everything, and say what to do."""
-    output, events = Output(json=connection.json), list[Event]()
-    async with connect(connection, session=True, hooks=[events.append]) as environments:
-        findings = [Finding("ok", f"the host is {environments.host}")]
-        reached, seen = await _reach(environments)
-        findings += seen
-        if reached:
-            report = await environments.check_access(of=ids)
-            findings += [*_style(environments, events), *_access(report), *_limits(environments)]
+async def doctor(connection: Connection, ids: Sequence[int], *, other_region: bool = False) -> int:
+    """Look at everything, with the key and with the session where both are at hand, and say what to do."""
+    output, findings, reached = Output(json=connection.json), list[Finding](), True
+    with_session = has_session(connection)
+    if has_key(connection) or not with_session:
+        reached = await _examine(connection, ids, findings, session=False, other_region=other_region)
+    if with_session:
+        reached = await _examine(connection, ids, findings, session=True, other_region=other_region) and reached
+    findings = list(dict.fromkeys(findings))
     if connection.json:
         output.data([attrs.asdict(one) for one in findings])
     else:
@@ -52,22 +62,124 @@ async def doctor(connection: Connection, ids: Sequence[int]) -> int:
     return PARTLY if any(one.level == "problem" for one in findings) else DONE
 
 
+async def _examine(
+    connection: Connection, ids: Sequence[int], findings: list[Finding], *, session: bool, other_region: bool
+) -> bool:
+    """Look with one credential; whether anything could be asked with it."""
+    events = list[Event]()
+    async with connect(connection, session=session, hooks=[events.append]) as environments:
+        findings.append(Finding("ok", f"the host is {environments.host}"))
+        reached, seen = await _reach(environments)
+        if not reached:
+            findings += seen + _proxy()
+            if other_region:
+                findings += await _other_region(environments)
+            return False
+        # The generation and the style are known only now, and come first in what is shown.
+        report = await environments.check_access(of=ids)
+        findings += [*await _clock_and_key(environments, report), *_style(environments, events), *seen]
+        findings += [*_access(report), *_limits(environments)]
+        return True
+
+
 async def _reach(environments: AsyncEnvironments) -> tuple[bool, list[Finding]]:
     """Whether the host answers this credential."""
+    kind = _session(environments).credential.kind
     try:
         found = [one async for one in environments.list()]
     except AuthenticationError as error:
         remedy = "Make a new key, or give the host of the region that issued it: us or eu. A key is valid in one region only."
-        return False, [Finding("problem", str(error), remedy)]
+        if environments.host in REGIONS.values():
+            remedy += " --other-region asks the other one, which sends the key there."
+        return False, [Finding("problem", f"{kind}: {error}", remedy)]
     except (NotSentError, TransportError) as error:
         return False, [Finding("problem", str(error), "Check the host, the network, and a proxy in between.")]
     except (PermissionDeniedError, ScopeError) as error:
         # A key that is limited to projects is refused here, and works elsewhere.
         remedy = "Name the environments by id. To select by name or condition, use a key without limits."
-        return True, [Finding("warning", f"it cannot list environments: {error}", remedy)]
+        return True, [Finding("warning", f"the {kind} cannot list environments: {error}", remedy)]
     except PostHogEnvError as error:
         return False, [Finding("problem", str(error), "Is this PostHog? Try the address in a browser.")]
-    return True, [Finding("ok", f"the credential is valid and sees {len(found)} environments")]
+    return True, [Finding("ok", f"the {kind} is valid and sees {len(found)} environments")]
+
+
+def _session(environments: AsyncEnvironments) -> PostHogSession:
+    return environments.each(()).session
+
+
+async def _other_region(environments: AsyncEnvironments) -> list[Finding]:
+    """Whether PostHog Cloud's other region takes the credential."""
+    found: list[Finding] = []
+    for name, origin in REGIONS.items():
+        if environments.host not in REGIONS.values() or origin == environments.host:
+            continue
+        async with AsyncEnvironments(origin, auth=_session(environments).credential) as other:
+            reached, seen = await _reach(other)
+        remedy = f"Give the host as {name}." if reached else "Neither region takes it: make a new one."
+        found.append(Finding("ok" if reached else "problem", f"{origin}: {seen[0].what}", remedy))
+    return found
+
+
+def _proxy() -> list[Finding]:
+    """A proxy that the variables name, which the client does not take from there."""
+    names = [name for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy") if os.environ.get(name)]
+    if not names:
+        return []
+    return [Finding("warning", f"{names[0]} names a proxy, which these commands do not use", "Allow the host to be reached.")]
+
+
+async def _clock_and_key(environments: AsyncEnvironments, report: AccessReport) -> list[Finding]:
+    """How far the clocks are apart, and what a personal API key's own record says of it."""
+    session, before = _session(environments), datetime.now(UTC)
+    try:
+        if report.credential == "personal API key":
+            key = await session.call(calls.current_key(), Place())
+            return [_clock(key.date, before), *_described(key.value)]
+    except PostHogEnvError:
+        pass  # servers of 2024 and 2025 do not show a key its record
+    try:
+        return [_clock((await session.call(calls.list_page(limit=1, offset=0, search=None), Place())).date, before)]
+    except PostHogEnvError:
+        return []
+
+
+def _clock(date: str | None, before: datetime) -> Finding:
+    apart = skew(date, before, datetime.now(UTC))
+    if apart is None:
+        return Finding("warning", "the server does not tell its time", "Ages of plans are measured by this machine alone.")
+    if abs(apart) <= _SKEW:
+        return Finding("ok", "the clocks of this machine and of the server agree")
+    ahead = "ahead of" if apart > timedelta(0) else "behind"
+    told = f"the server's clock is {abs(apart).total_seconds():.0f} s {ahead} this machine's"
+    return Finding("warning", told, "Set the clock: ages of plans and of backups are wrong by as much.")
+
+
+def skew(date: str | None, before: datetime, after: datetime) -> timedelta | None:
+    """How far a server's clock is ahead; None where its header ``Date`` does not tell.
+
+    Args:
+        date: The header, in whole seconds.
+        before: When the request was sent.
+        after: When its answer was there. What lies within the two, or within that second, counts as no difference.
+    """
+    try:
+        told = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    told = told if told.tzinfo else told.replace(tzinfo=UTC)
+    if told > after:
+        return told - after
+    return min(timedelta(0), told + timedelta(seconds=1) - before)
+
+
+def _described(key: KeyInfo) -> list[Finding]:
+    found = [Finding("ok", f"the key is called {key.label!r}")] if isinstance(key.label, str) else []
+    for what, limits in (("projects", key.scoped_teams), ("organizations", key.scoped_organizations)):
+        if isinstance(limits, list) and limits:
+            named = ", ".join(map(str, limits))
+            remedy = "" if what == "projects" else "PostHog holds this against the organization its owner last looked at."
+            found.append(Finding("warning", f"the key is limited to {what} {named}", remedy))
+    return found
 
 
 def _style(environments: AsyncEnvironments, events: Sequence[Event]) -> list[Finding]:

@@ -7,6 +7,7 @@ from cyclopts import Parameter, validators
 
 from aioposthog_env.cli.app import ASKED_AS_USUAL, Connection, app, started
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids, ReportTo
+from aioposthog_env.errors import ConfigurationError
 
 
 @app.command
@@ -139,6 +140,8 @@ def intent(
 ) -> int:
     """Say that a product is of interest, or that its onboarding is complete. Counted by PostHog, so never repeated.
 
+    With --json one line for each environment, and a summary.
+
     Parameters
     ----------
     what
@@ -152,4 +155,7 @@ def intent(
     """
     from aioposthog_env.cli import reading
 
-    return started(reading.read(connection, ids, choice, reading.intent(product, context=context, complete=what == "complete")))
+    complete = what == "complete"
+    if complete and context is not None:
+        raise ConfigurationError("--context goes with intent add only.")
+    return started(reading.intent(connection, ids, choice, product, context=context, complete=complete))

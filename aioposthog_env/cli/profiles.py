@@ -24,6 +24,7 @@ import os
 import shlex
 import stat
 import tomllib
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
@@ -31,6 +32,7 @@ from typing import Any, Final, cast
 import anyio
 import anyio.to_thread
 import attrs
+from anyio.abc import ByteReceiveStream
 from platformdirs import user_config_path
 
 from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, SessionCookie, resolve_host
@@ -141,19 +143,29 @@ class Profile:
         told = f"The command {words[0]!r} of the profile {self.name!r} gave no {what}:"
         try:
             with anyio.fail_after(_SECONDS):
-                # Its errors go to the person, and what it prints to nobody.
-                done = await anyio.run_process(words, stderr=None, check=False)
-            printed = done.stdout.decode().strip()
+                code, output = await _run(words)
+            printed = output.decode().strip()
         except TimeoutError:
             raise ConfigurationError(f"{told} it took longer than {_SECONDS:.0f} s.") from None
         except OSError as error:
             raise ConfigurationError(f"{told} {error.strerror}.") from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"{told} it printed something that is no text.") from None
-        if done.returncode or not printed:
-            ended = f"it ended with {done.returncode}" if done.returncode else "it printed nothing"
+        if code or not printed:
+            ended = f"it ended with {code}" if code else "it printed nothing"
             raise ConfigurationError(f"{told} {ended}.")
         return printed
+
+
+async def _run(words: Sequence[str]) -> tuple[int, bytes]:
+    """Run a command without a shell: its exit code, and what it prints, which nobody else sees. Its errors go to the person."""
+    async with await anyio.open_process(words, stdin=None, stderr=None) as process:
+        try:
+            output = b"".join([piece async for piece in cast("ByteReceiveStream", process.stdout)])
+            return await process.wait(), output
+        except BaseException:
+            process.kill()  # Ctrl-C cancels once only, and leaving waits for the end of the process
+            raise
 
 
 def config_path() -> Path:

@@ -13,6 +13,8 @@ from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import Choice, chosen
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.progress import Told
+from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.models.converter import unstructure
 
 
@@ -93,13 +95,27 @@ def demo_data() -> Reading:
     )
 
 
-def intent(product: str, *, context: str | None, complete: bool) -> Reading:
-    """Say that a product is of interest, or that its onboarding is complete. Counted by the server, so never repeated."""
+async def intent(
+    connection: Connection, ids: Sequence[int], choice: Choice, product: str, *, context: str | None, complete: bool
+) -> int:
+    """Say that a product is of interest, or that its onboarding is complete.
 
-    def start(each: Each) -> BulkRun[Any]:
-        if complete:
-            return each.complete_product_onboarding(product)
-        return each.add_product_intent(product, intent_context=context)
-
-    done = "completed" if complete else "added"
-    return Reading(start=start, columns=("product", "done"), rows=lambda _: [(product, done)])
+    It is counted by the server and so never repeated: Ctrl-C finishes what is in flight, and what may or may not have been
+    counted is named.
+    """
+    output, told = Output(json=connection.json), Told(0, 1)
+    async with connect(connection, hooks=[told.hook]) as environments:
+        selected = await chosen(environments, output, ids, choice)
+        if not selected:
+            return DONE
+        told.total = len(selected)
+        each = environments.each([one.ref for one in selected], concurrency=connection.concurrency, keep="outcomes")
+        run = (
+            each.complete_product_onboarding(product) if complete else each.add_product_intent(product, intent_context=context)
+        )
+        watched = await watch(output, run, "completing" if complete else "adding", told, environments.limiter)
+    if not connection.json:
+        output.table(
+            ("id", "outcome"), [(one.ref.id, one.status) for one in sorted(watched.report, key=lambda one: one.ref.id)]
+        )
+    return finish(output, watched)

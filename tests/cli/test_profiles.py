@@ -2,7 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +13,7 @@ import pytest
 
 from aioposthog_env.cli.app import run
 from aioposthog_env.sandbox import Sandbox
-from tests.cli.test_commands import serving
+from tests.cli.test_commands import CLI, serving
 
 Output = pytest.CaptureFixture[str]
 
@@ -81,6 +84,12 @@ def test_a_session_for_what_takes_no_key(file: Path, monkeypatch: pytest.MonkeyP
         ('[profiles.mine]\nhost = "us"\nkey_command = "true"\n', "printed nothing"),
         ('[profiles.mine]\nhost = "us"\nkey_command = "echo phc_abcdefghijklmnop"\n', "project token"),
         ('[profiles.main]\nhost = "us"\nkey_env = "A"\n', "did you mean 'main'?"),
+        ('[profiles.mine]\nhost = "us"\nkey_command = "  "\n', "it is empty"),
+        ("[profiles.mine]\nhost = 'us'\nkey_command = \"echo 'abc\"\n", "a quote is not closed"),
+        ("[profiles.mine]\nhost = 'us'\nkey_command = \"printf '\\\\377'\"\n", "no text"),
+        ('[profiles.mine]\nhost = "us"\nkey_keyring = "posthog"\n', "a slash between"),
+        ('[profiles.mine]\nhost = "us"\nsession_id_env = "A"\n', "both session_id_env and csrf_token_env"),
+        ('[profiles.mine]\nhost = "us"\nemail = "a@example.com"\n', "both email and password_command"),
         ("x = 1\n", "nothing else"),
         ("[profiles\n", "cannot be read"),
         ("", "There are: none"),
@@ -93,6 +102,60 @@ def test_what_is_wrong_is_said(file: Path, text: str, said: str, capfd: Output) 
     assert said in " ".join(shown.split())
     assert "phx_abc" not in shown
     assert "abcdefghijklmnop" not in shown
+
+
+def test_a_keyring_that_cannot_be_asked(file: Path, monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
+    def locked(service: str, user: str) -> str:
+        raise RuntimeError("locked")
+
+    monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked))
+    write(file, '[profiles.mine]\nhost = "us"\nkey_keyring = "posthog/me"\n')
+    assert run(["list", "--profile", "mine"]) == 2
+    assert "cannot be asked: RuntimeError: locked" in " ".join(capfd.readouterr().err.split())
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    assert run(["list", "--profile", "mine"]) == 2
+    assert "aioposthog-env[keyring]" in capfd.readouterr().err
+
+
+def test_a_login_with_a_password_command(file: Path, tmp_path: Path, capfd: Output) -> None:
+    with serving(2) as sandbox:
+        (tmp_path / "password").write_text(sandbox.user.password + "\n")
+        profile = f'[profiles.mine]\nhost = "{sandbox.url}"\nemail = "{sandbox.user.email}"\n'
+        write(file, f"{profile}password_command = \"cat '{tmp_path / 'password'}'\"\n")
+        assert run(["demo-data", "1", "--profile", "mine"]) == 0
+        assert run(["config", "--check"]) == 0
+        assert "a session" in capfd.readouterr().out
+        write(file, f'{profile}password_command = "echo wrong"\n')
+        assert run(["demo-data", "1", "--profile", "mine"]) == 1
+        assert "does not accept this e-mail and password" in capfd.readouterr().err
+
+
+def test_a_command_that_takes_too_long(file: Path, monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
+    monkeypatch.setattr("aioposthog_env.cli.profiles._SECONDS", 0.2)
+    write(file, '[profiles.mine]\nhost = "us"\nkey_command = "sleep 20"\n')
+    assert run(["list", "--profile", "mine"]) == 2
+    assert "took longer than" in capfd.readouterr().err
+
+
+def test_an_interrupt_while_a_command_gives_the_key(file: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    script = tmp_path / "slow.sh"
+    script.write_text(f"#!/bin/sh\ntouch '{begun}'\nexec sleep 20\n")
+    script.chmod(0o700)
+    write(file, f'[profiles.mine]\nhost = "us"\nkey_command = "\'{script}\'"\n')
+    child = subprocess.Popen([*CLI, "list", "--profile", "mine"], stderr=subprocess.PIPE, text=True)
+    while not begun.exists():
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, words = child.communicate(timeout=10)
+    assert (child.returncode, words) == (130, "Interrupted.\n")
+
+
+def test_where_no_key_is_set_the_profiles_are_named(file: Path, capfd: Output) -> None:
+    write(file, '[profiles.mine]\nhost = "us"\nkey_env = "A"\n')
+    assert run(["list"]) == 2
+    assert "give --profile mine" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_file_that_others_can_change_is_refused(file: Path, capfd: Output) -> None:
