@@ -84,8 +84,6 @@ def test_a_session_for_what_takes_no_key(file: Path, monkeypatch: pytest.MonkeyP
         ('[profiles.mine]\nhost = "us"\nkey_command = "true"\n', "printed nothing"),
         ('[profiles.mine]\nhost = "us"\nkey_command = "echo phc_abcdefghijklmnop"\n', "project token"),
         ('[profiles.main]\nhost = "us"\nkey_env = "A"\n', "did you mean 'main'?"),
-        ('[profiles.mine]\nhost = "us"\nkey_command = "  "\n', "it is empty"),
-        ("[profiles.mine]\nhost = 'us'\nkey_command = \"echo 'abc\"\n", "a quote is not closed"),
         ("[profiles.mine]\nhost = 'us'\nkey_command = \"printf '\\\\377'\"\n", "no text"),
         ('[profiles.mine]\nhost = "us"\nkey_keyring = "posthog"\n', "a slash between"),
         ('[profiles.mine]\nhost = "us"\nsession_id_env = "A"\n', "both session_id_env and csrf_token_env"),
@@ -111,7 +109,7 @@ def test_a_keyring_that_cannot_be_asked(file: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=locked))
     write(file, '[profiles.mine]\nhost = "us"\nkey_keyring = "posthog/me"\n')
     assert run(["list", "--profile", "mine"]) == 2
-    assert "cannot be asked: RuntimeError: locked" in " ".join(capfd.readouterr().err.split())
+    assert "gave no key for the profile 'mine': RuntimeError" in " ".join(capfd.readouterr().err.split())
     monkeypatch.setitem(sys.modules, "keyring", None)
     assert run(["list", "--profile", "mine"]) == 2
     assert "aioposthog-env[keyring]" in capfd.readouterr().err
