@@ -51,7 +51,7 @@ class Connection:
     """Which PostHog is asked, and how the answer is printed."""
 
     profile: Annotated[str | None, Parameter(group=CONNECTION)] = None
-    "A profile of the configuration file, which names host and key together; see config."
+    "A profile, which names host and key together; see config. Several as us,eu where a command only looks."
     host: Annotated[str | None, Parameter(group=CONNECTION)] = None
     "us, eu, or a URL; goes with the key of the variables. Default: the variable POSTHOG_HOST, else us."
     sandbox: Annotated[bool, Parameter(group=CONNECTION, negative="")] = False
@@ -62,6 +62,12 @@ class Connection:
     "Print JSON."
     concurrency: Annotated[int, Parameter(group=CONNECTION, validator=validators.Number(gte=1))] = 32
     "How many environments are worked on at a time."
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The names of the profiles that were asked for, each once."""
+        names = (name.strip() for name in (self.profile or "").split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
 
 
 ASKED_AS_USUAL: Final = Connection()
@@ -108,9 +114,9 @@ def list_(*, search: str | None = None, connection: Connection = ASKED_AS_USUAL)
     search
         Only names that contain this text, ignoring case.
     """
-    from aioposthog_env.cli import commands
+    from aioposthog_env.cli import reading
 
-    return started(commands.list_environments(connection, search))
+    return started(reading.list_environments(connection, search))
 
 
 @app.command

@@ -1,27 +1,32 @@
 """What ``export`` and ``audit`` do."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
+import attrs
 import msgspec
 
+from aioposthog_env.api.era import Era
 from aioposthog_env.bulk.beside import beside
 from aioposthog_env.bulk.drift import OWN, drift, majority
 from aioposthog_env.bulk.plan import differences
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import Choice, chosen
+from aioposthog_env.cli.choice import Choice, chosen, names_ids
 from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.hosts import ask_each
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.reports import DriftRow
 from aioposthog_env.reports.rows import desired_to_show, drift_rows
 from aioposthog_env.settings_file import SettingsFile, dump_settings
 
@@ -79,46 +84,78 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
     """Show where environments differ from a file, or from what most of them have."""
     output, reporting = Output(json=connection.json), Reporting(report, "Drift of settings")
     file = None if policy is None else SettingsFile.load(policy)
-    async with connect(connection, hooks=reporting.hooks) as environments:
-        reporting.host = environments.host
+
+    async def look(environments: AsyncEnvironments) -> _Audited:
+        environments = environments.with_options(hooks=reporting.hooks_at(environments.host))
         selected = await chosen(environments, output, ids, choice)
         read, code = await _read(environments, output, selected, connection.concurrency)
-        era = environments.era
+        return _Audited(environments.host, environments.era, len(selected), read, code)
+
+    answers = await ask_each(connection, output, look, by_id=names_ids(ids, choice))
+    audited = answers.by_profile
+    read = [one for each in audited.values() for one in each.read]
     usual = majority(read) if file is None else {}
-    wanted = {} if file is None else {one.id: file.desired(one) for one in read}
-    if file is None:
-        rows = [
-            (each.id, each.name, one.name, *((_HIDDEN,) * 2 if one.sensitive else (one.value, one.usual)))
-            for each in read
-            for one in drift(each, usual)
-        ]
-    else:
-        now = datetime.now(UTC)
-        rows = [
-            (each.id, each.name, change.name, *((_HIDDEN,) * 2 if change.sensitive else (change.before, change.after)))
-            for each in read
-            for change in differences(wanted[each.id], each, era, now).changes
-        ]
-    names = ("id", "name", "setting", "value", "usual" if file is None else "desired")
+    rows = [
+        (*((profile,) if answers.several else ()), *row)
+        for profile, each in audited.items()
+        for row in _rows(each, file, usual)
+    ]
+    names = (
+        *(("profile",) if answers.several else ()),
+        "id",
+        "name",
+        "setting",
+        "value",
+        "usual" if file is None else "desired",
+    )
     if connection.json:
         for row in rows:
             output.line(dict(zip(names, row, strict=True)))
     else:
-        output.table(names, [(*row[:3], *(msgspec.json.encode(value).decode() for value in row[3:])) for row in rows])
-    said = f"{len({row[0] for row in rows})} of {len(read)} environments differ, in {len(rows)} settings."
-    if len(read) < len(selected):
-        said += f" {len(selected) - len(read)} could not be read."
+        output.table(names, [(*row[:-2], *(msgspec.json.encode(value).decode() for value in row[-2:])) for row in rows])
+    said = f"{len({row[:-4] + row[-4:-3] for row in rows})} of {len(read)} environments differ, in {len(rows)} settings."
+    if unread := sum(each.selected for each in audited.values()) - len(read):
+        said += f" {unread} could not be read."
     output.say(said)
     reporting.write(
         output,
-        drift=drift_rows(
-            read,
-            reporting.host,
-            usual,
-            desired_of={id: unstructure(settings) for id, settings in wanted.items()},
-            ignore=OWN,
-        ),
+        hosts=tuple(dict.fromkeys(each.host for each in audited.values())),
+        drift=tuple(row for each in audited.values() for row in _report_rows(each, file, usual)),
         desired=desired_to_show(usual),
         notes=(said,),
     )
-    return PARTLY if rows else code
+    if audited and all(each.code == ERROR for each in audited.values()):
+        return ERROR
+    return PARTLY if rows or answers.code or any(each.code for each in audited.values()) else DONE
+
+
+@attrs.frozen
+class _Audited:
+    """What was read at one host."""
+
+    host: str
+    era: Era
+    selected: int
+    read: list[Environment]
+    code: int
+
+
+def _rows(audited: _Audited, file: SettingsFile | None, usual: Mapping[str, JSONValue]) -> list[tuple[object, ...]]:
+    """Id, name, setting, value, and what is usual or desired, for each difference."""
+    if file is None:
+        return [
+            (each.id, each.name, one.name, *((_HIDDEN,) * 2 if one.sensitive else (one.value, one.usual)))
+            for each in audited.read
+            for one in drift(each, usual)
+        ]
+    now = datetime.now(UTC)
+    return [
+        (each.id, each.name, change.name, *((_HIDDEN,) * 2 if change.sensitive else (change.before, change.after)))
+        for each in audited.read
+        for change in differences(file.desired(each), each, audited.era, now).changes
+    ]
+
+
+def _report_rows(audited: _Audited, file: SettingsFile | None, usual: Mapping[str, JSONValue]) -> tuple[DriftRow, ...]:
+    wanted = {} if file is None else {one.id: unstructure(file.desired(one)) for one in audited.read}
+    return drift_rows(audited.read, audited.host, usual, desired_of=wanted, ignore=OWN)

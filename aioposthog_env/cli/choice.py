@@ -47,6 +47,11 @@ UNCHOSEN: Final = Choice()
 """No criterion was given."""
 
 
+def names_ids(ids: Sequence[int], choice: Choice) -> bool:
+    """Whether environments are named by their ids, which are those of one host."""
+    return bool(ids) or choice.ids_from is not None
+
+
 def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     """The ids of the arguments and of the file.
 

@@ -1,11 +1,10 @@
-"""What ``list``, ``show`` and ``set`` do."""
+"""What ``show`` and ``set`` do."""
 
 import difflib
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-import attrs
 import msgspec
 
 from aioposthog_env.auth import PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
@@ -43,6 +42,8 @@ async def connect(
     if connection.profile is not None:
         if connection.sandbox or connection.host is not None:
             raise ConfigurationError("A profile names its own host: give --profile without --host and --sandbox.")
+        if len(connection.profiles) > 1:
+            raise ConfigurationError("This command works at one host at a time: give one profile.")
         profile = find_profile(connection.profile)
         async with AsyncEnvironments(
             profile.host,
@@ -109,22 +110,6 @@ def _session_from_environment() -> SessionCookie | None:
     if bool(cookie) != bool(csrf):
         raise ConfigurationError("A session needs both variables, POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN.")
     return SessionCookie(cookie, csrf) if cookie and csrf else None
-
-
-async def list_environments(connection: Connection, search: str | None) -> int:
-    """List environments."""
-    output = Output(json=connection.json)
-    async with connect(connection) as environments:
-        found = sorted([one async for one in environments.list(search=search)], key=lambda one: one.id)
-    if connection.json:
-        output.data([{"id": one.id, "name": one.name, **_identity(one)} for one in found])
-        return DONE
-    output.table(
-        ("id", "name", "project", "time zone"),
-        [(one.id, one.name, _text(one.project_id), _text(one.timezone)) for one in found],
-    )
-    output.say(f"{len(found)} environments")
-    return DONE
 
 
 async def show(connection: Connection, ids: Sequence[int], choice: Choice) -> int:
@@ -267,17 +252,14 @@ def _settings(environment: Environment) -> dict[str, JSONValue]:
 
 
 def _described(environment: Environment) -> dict[str, JSONValue]:
-    return {"id": environment.id, **_identity(environment), "settings": _settings(environment)}
+    return {"id": environment.id, **identity(environment), "settings": _settings(environment)}
 
 
-def _identity(one: object) -> dict[str, JSONValue]:
+def identity(one: object) -> dict[str, JSONValue]:
+    """What tells an environment from others, beside its id and name."""
     wanted = ("project_id", "organization", "uuid")
     return {name: value for name in wanted if isinstance(value := getattr(one, name), int | str)}
 
 
 def _encoded(value: JSONValue) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _text(value: object) -> str:
-    return "" if value is None or value is attrs.NOTHING or type(value).__name__ == "UnsetType" else str(value)

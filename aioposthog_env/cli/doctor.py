@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeAlias
@@ -46,18 +47,21 @@ class Finding:
 
 async def doctor(connection: Connection, ids: Sequence[int], *, other_region: bool = False) -> int:
     """Look at everything, with the key and with the session where both are at hand, and say what to do."""
-    output, findings, reached = Output(json=connection.json), list[Finding](), True
-    with_session = has_session(connection)
-    if has_key(connection) or not with_session:
-        reached = await _examine(connection, ids, findings, session=False, other_region=other_region)
-    if with_session:
-        reached = await _examine(connection, ids, findings, session=True, other_region=other_region) and reached
-    findings = list(dict.fromkeys(findings))
+    output, findings, reached = Output(json=connection.json), list[Finding](), list[bool]()
+    for name in connection.profiles or (None,):
+        seen = list[Finding]()
+        at = replace(connection, profile=name)
+        with_session = has_session(at)
+        if has_key(at) or not with_session:
+            reached.append(await _examine(at, ids, seen, session=False, other_region=other_region))
+        if with_session:
+            reached.append(await _examine(at, ids, seen, session=True, other_region=other_region))
+        findings += dict.fromkeys(seen)
     if connection.json:
         output.data([attrs.asdict(one) for one in findings])
     else:
         output.table(("", "finding", "what to do"), [(one.level, one.what, one.remedy) for one in findings])
-    if not reached:
+    if not any(reached):
         return ERROR
     return PARTLY if any(one.level == "problem" for one in findings) else DONE
 

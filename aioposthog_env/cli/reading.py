@@ -1,4 +1,4 @@
-"""What ``activity``, ``restrictions``, ``demo-data`` and ``intent`` do."""
+"""What ``list``, ``activity``, ``restrictions``, ``demo-data`` and ``intent`` do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,16 +6,19 @@ from typing import Any
 import attrs
 
 from aioposthog_env.bulk.each import Each
-from aioposthog_env.bulk.outcome import Outcome
+from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import Choice, chosen
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.choice import Choice, chosen, names_ids
+from aioposthog_env.cli.commands import connect, identity
+from aioposthog_env.cli.hosts import ask_each
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.models.converter import unstructure
+from aioposthog_env.models.environment import EnvironmentSummary
 
 
 @attrs.frozen(kw_only=True)
@@ -38,22 +41,37 @@ class Reading:
 async def read(connection: Connection, ids: Sequence[int], choice: Choice, reading: Reading) -> int:
     """Ask each environment, and print what it answers: a table by id, or a line of JSON for each row."""
     output = Output(json=connection.json)
-    async with connect(connection, session=reading.session) as environments:
+
+    async def ask(environments: AsyncEnvironments) -> BulkReport[Any]:
         selected = await chosen(environments, output, ids, choice)
-        report = await reading.start(environments.each([one.ref for one in selected], concurrency=connection.concurrency))
-    done: list[Outcome[Any]] = sorted(report.succeeded, key=lambda one: one.ref.id)
-    rows = [(one.ref.id, *row) for one in done for row in reading.rows(one.value)]
-    names = ("id", *reading.columns)
+        return await reading.start(environments.each([one.ref for one in selected], concurrency=connection.concurrency))
+
+    answers = await ask_each(connection, output, ask, by_id=names_ids(ids, choice), session=reading.session)
+    by_profile: dict[str, list[Outcome[Any]]] = {
+        profile: sorted(report.succeeded, key=lambda one: one.ref.id) for profile, report in answers.by_profile.items()
+    }
+    rows = [
+        (*((profile,) if answers.several else ()), one.ref.id, *row)
+        for profile, done in by_profile.items()
+        for one in done
+        for row in reading.rows(one.value)
+    ]
+    names = (*(("profile",) if answers.several else ()), "id", *reading.columns)
     if connection.json:
         for row in rows:
             output.line(dict(zip(names, row, strict=True)))
     else:
         output.table(names, [tuple("" if cell is None else cell for cell in row) for row in rows])
-    for one in (*report.failed, *report.skipped, *report.unknown):
-        output.say(f"{one.ref.id}: {one.error or one.reason}")
-    if len(done) == len(report):
-        return DONE
-    return PARTLY if done else ERROR
+    bad = [
+        (profile, one)
+        for profile, report in answers.by_profile.items()
+        for one in (*report.failed, *report.skipped, *report.unknown)
+    ]
+    for profile, one in bad:
+        output.say(f"{f'{profile} ' if answers.several else ''}{one.ref.id}: {one.error or one.reason}")
+    if not bad:
+        return answers.code
+    return PARTLY if any(by_profile.values()) else ERROR
 
 
 def activity(most: int) -> Reading:
@@ -95,6 +113,32 @@ def demo_data() -> Reading:
     )
 
 
+async def list_environments(connection: Connection, search: str | None) -> int:
+    """List environments."""
+    output = Output(json=connection.json)
+
+    async def read(environments: AsyncEnvironments) -> list[EnvironmentSummary]:
+        return sorted([one async for one in environments.list(search=search)], key=lambda one: one.id)
+
+    answers = await ask_each(connection, output, read)
+    found = [(profile, one) for profile, some in answers.by_profile.items() for one in some]
+    if connection.json:
+        whose = ({"profile": profile} if answers.several else {} for profile, _ in found)
+        output.data(
+            [{**of, "id": one.id, "name": one.name, **identity(one)} for of, (_, one) in zip(whose, found, strict=True)]
+        )
+        return answers.code
+    output.table(
+        (*(("profile",) if answers.several else ()), "id", "name", "project", "time zone"),
+        [
+            (*((profile,) if answers.several else ()), one.id, one.name, _text(one.project_id), _text(one.timezone))
+            for profile, one in found
+        ],
+    )
+    output.say(f"{len(found)} environments")
+    return answers.code
+
+
 async def intent(
     connection: Connection, ids: Sequence[int], choice: Choice, product: str, *, context: str | None, complete: bool
 ) -> int:
@@ -119,3 +163,7 @@ async def intent(
             ("id", "outcome"), [(one.ref.id, one.status) for one in sorted(watched.report, key=lambda one: one.ref.id)]
         )
     return finish(output, watched)
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value is attrs.NOTHING or type(value).__name__ == "UnsetType" else str(value)

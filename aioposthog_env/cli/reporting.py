@@ -43,6 +43,10 @@ class Reporting:
         """What the client is to call."""
         return () if self._path is None else (self._note,)
 
+    def hooks_at(self, host: str) -> tuple[Hook, ...]:
+        """What the client of one of several hosts is to call."""
+        return () if self._path is None else (self._log.hook(host),)
+
     def _note(self, event: Event) -> None:
         self._log.hook(self.host)(event)
 
@@ -51,6 +55,7 @@ class Reporting:
         output: Output,
         report: BulkReport[Any] | None = None,
         *,
+        hosts: tuple[str, ...] = (),
         names: Mapping[int, str] | None = None,
         plan: Plan | None = None,
         drift: tuple[DriftRow, ...] = (),
@@ -65,7 +70,7 @@ class Reporting:
             command=shlex.join(["aioposthog-env", *sys.argv[1:]]),
             started=self._started,
             seconds=(datetime.now(UTC) - self._started).total_seconds(),
-            hosts=(self.host,),
+            hosts=hosts or (self.host,),
             rows=() if report is None else rows_of(report, self.host, names, plan),
             drift=drift,
             desired=desired or {},

@@ -47,7 +47,7 @@ def test_the_doctor_sees_a_bad_key_beside_a_good_session(
     served: Sandbox, monkeypatch: pytest.MonkeyPatch, capfd: Output
 ) -> None:
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_" + "w" * 40)
-    assert run(["doctor", "--json"]) == 1
+    assert run(["doctor", "--json"]) == 3
     told = findings(capfd)
     assert any(one["level"] == "problem" and one["what"].startswith("personal API key: ") for one in told)
     assert any(one["what"].startswith("the session is valid") for one in told)
@@ -220,6 +220,11 @@ def test_an_audit_of_which_a_part_cannot_be_read(served: Sandbox, capfd: Output)
     assert any((row["id"], row["setting"]) == (1, "timezone") for row in map(json.loads, shown.out.splitlines()))
     assert "1 could not be read" in shown.err
     assert run(["audit", "99"]) == 1
+
+
+def test_ids_from_standard_input(served: Sandbox) -> None:
+    done = subprocess.run([*CLI, "demo-data", "--ids-from", "-", "--json"], input="1 3\n", capture_output=True, text=True)
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == [1, 3]
 
 
 @pytest.mark.parametrize("text", ["1" * 5000, "1 two", "-1"])
