@@ -80,7 +80,9 @@ async def test_until_it_is_gone_with_growing_pauses(looptime: Any) -> None:
 
 
 async def test_a_server_that_does_not_say_is_waited_for_too() -> None:
-    await until_deleted(Answers(Environment(id=7, name="x"), GONE), REF, 60.0)  # type: ignore[arg-type]
+    session: Any = Answers(Environment(id=7, name="x"), GONE)
+    await until_deleted(session, REF, 60.0)
+    assert [event.poll for event in session.events] == [1]  # it was looked at again, and taken as gone only then
 
 
 async def test_what_is_not_being_deleted_is_not_waited_for() -> None:
