@@ -40,7 +40,7 @@ from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.validation import problems_of
 
-Format: TypeAlias = Literal["yaml", "json"]
+Format: TypeAlias = Literal["yaml", "toml", "json"]
 Steps: TypeAlias = tuple[str | int, ...]
 
 _LARGEST: Final = 32 * 2**20
@@ -107,6 +107,12 @@ def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml
     document: dict[str, JSONValue] = {"environments": [_described(environment) for environment in environments]}
     if format == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    left_out = f"# Left out, because they hold secrets: {', '.join(sorted(SENSITIVE))}\n"
+    if format == "toml":
+        import tomli_w
+
+        no_null = "# Left out, because TOML has no null: what is null, and lists that hold it\n"
+        return left_out + no_null + tomli_w.dumps(_without_null(document))
     from ruamel.yaml import YAML
 
     yaml: Any = YAML(typ="safe", pure=True)
@@ -115,8 +121,21 @@ def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml
     yaml.sort_base_mapping_type_on_output = False
     written = io.StringIO()
     yaml.dump(document, written)
-    left_out = ", ".join(sorted(SENSITIVE))
-    return f"# Left out, because they hold secrets: {left_out}\n{written.getvalue()}"
+    return left_out + written.getvalue()
+
+
+def _without_null(value: Any) -> Any:
+    """A value without what TOML cannot hold: keys whose value is null, or a list that holds it."""
+    if isinstance(value, list):
+        return [_without_null(one) for one in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    given = cast("dict[str, Any]", value)
+    return {name: _without_null(one) for name, one in given.items() if one is not None and not _holds_null(one)}
+
+
+def _holds_null(value: Any) -> bool:
+    return isinstance(value, list) and None in value
 
 
 def _described(environment: Environment) -> JSONValue:

@@ -132,6 +132,7 @@ class RunSummary:
         endpoint: The endpoint's name.
         started: When it began.
         counts: How many environments are in each state; ``intended``, ``unfinished`` and ``unknown`` are in doubt.
+        undoes: The name of the run that it undoes; None where it does something by itself.
     """
 
     name: str
@@ -139,6 +140,7 @@ class RunSummary:
     endpoint: str
     started: datetime
     counts: Mapping[str, int]
+    undoes: str | None = None
 
 
 _Row: TypeAlias = tuple[str, dict[str, Any]]
@@ -227,7 +229,10 @@ class Journal:
             JournalError: There is no such file, it is damaged, or in use by another process.
         """
         async with self._existing():
-            rows = await self._read("SELECT id, name, host, endpoint, started FROM runs ORDER BY id")
+            rows = await self._read(
+                "SELECT one.id, one.name, one.host, one.endpoint, one.started, undone.name"
+                " FROM runs AS one LEFT JOIN runs AS undone ON undone.id = one.undoes ORDER BY one.id"
+            )
             counted = await self._read("SELECT run, state, count(*) FROM items GROUP BY run, state")
         counts: dict[int, Counter[str]] = {}
         for run, state, count in counted:
@@ -240,8 +245,11 @@ class Journal:
                     endpoint=endpoint,
                     started=datetime.fromtimestamp(started, UTC),
                     counts={state: counts.get(id, Counter[str]())[state] for state in STATES},
+                    undoes=undoes,
                 )
-                for id, name, host, endpoint, started in msgspec.convert(rows, list[tuple[int, str, str, str, float]])
+                for id, name, host, endpoint, started, undoes in msgspec.convert(
+                    rows, list[tuple[int, str, str, str, float, str | None]]
+                )
             ]
 
     async def items(self, run: str = "main") -> list[Item]:

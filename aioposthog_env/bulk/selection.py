@@ -96,11 +96,13 @@ class Selected:
         ref: How to name it in a call.
         name: Its name; empty where only its id was given, and it was not read.
         environment: As it was read, where the condition needed that.
+        summary: As it was listed, where it was, and not read.
     """
 
     ref: EnvironmentRef
     name: str = ""
     environment: Environment | None = None
+    summary: EnvironmentSummary | None = None
 
 
 async def select(session: PostHogSession, selection: Selection, *, concurrency: int, with_names: bool) -> list[Selected]:
@@ -117,7 +119,7 @@ async def select(session: PostHogSession, selection: Selection, *, concurrency: 
     candidates = sorted((one for one in listed if selection.lists(one)), key=lambda one: one.id)
     if selection.where is not None and selection.where.needs_settings:
         return await _read(session, [one.ref for one in candidates], selection, concurrency)
-    return [Selected(ref=one.ref, name=one.name) for one in candidates if selection.matches(one)]
+    return [Selected(ref=one.ref, name=one.name, summary=one) for one in candidates if selection.matches(one)]
 
 
 async def _read(

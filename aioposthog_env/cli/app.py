@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, validators
 from rich.console import Console
 
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids, ReportTo
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, RateLimitWaitTooLong
 from aioposthog_env.version import __version__
 
@@ -106,17 +106,26 @@ def demo(
 
 
 @app.command(name="list")
-def list_(*, search: str | None = None, connection: Connection = ASKED_AS_USUAL) -> int:
-    """List the environments that the credential can see.
+def list_(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    search: str | None = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """List environments: all that the credential can see, or those that are chosen. With --json one line for each.
 
     Parameters
     ----------
+    ids
+        The ids of the environments.
     search
-        Only names that contain this text, ignoring case.
+        Only names that contain this text, ignoring case; PostHog looks for it.
     """
     from aioposthog_env.cli import reading
 
-    return started(reading.list_environments(connection, search))
+    return started(reading.list_environments(connection, ids, choice, search))
 
 
 @app.command
@@ -134,9 +143,9 @@ def show(
     ids
         The ids of the environments.
     """
-    from aioposthog_env.cli import commands
+    from aioposthog_env.cli import reading
 
-    return started(commands.show(connection, ids, choice))
+    return started(reading.show(connection, ids, choice))
 
 
 @app.command(name="set")
@@ -144,6 +153,7 @@ def set_(
     what: Annotated[list[str], Parameter(name="ID|NAME=VALUE", negative="")],
     /,
     *,
+    report: ReportTo = None,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:
     """Change settings of environments: ids first, then NAME=VALUE.
@@ -155,10 +165,12 @@ def set_(
     ----------
     what
         Ids of environments, and settings as NAME=VALUE.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
-    from aioposthog_env.cli import commands
+    from aioposthog_env.cli import change
 
-    return started(commands.set_settings(connection, what, concurrency=connection.concurrency))
+    return started(change.set_settings(connection, what, report))
 
 
 @app.command
@@ -187,22 +199,24 @@ def doctor(
 
 @app.command
 def config(
+    what: Literal["show", "check", "path", "init"] = "show",
+    /,
     *,
-    check: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Show the profiles: hosts, and where their keys come from. Keys themselves are never shown.
 
     Parameters
     ----------
-    check
-        See whether each key can be had, which may ask you to unlock a store. Nothing is sent, but for a login.
+    what
+        show the profiles; check whether each key can be had, which may ask you to unlock a store, and sends nothing but a
+        login; print the path of the file; or init one to fill in.
     json
         Print JSON.
     """
     from aioposthog_env.cli import config as room
 
-    return started(room.config(json=json, check=check))
+    return started(room.config(what, json=json))
 
 
 @app.command

@@ -34,7 +34,7 @@ _HIDDEN: Final = "(secret)"
 
 
 async def export(
-    connection: Connection, ids: Sequence[int], choice: Choice, *, format: Literal["yaml", "json"], path: Path | None
+    connection: Connection, ids: Sequence[int], choice: Choice, *, format: Literal["yaml", "toml", "json"], path: Path | None
 ) -> int:
     """Write settings to a file that ``plan --settings`` takes."""
     output = Output(json=connection.json)
@@ -119,8 +119,8 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
     output.say(said)
     reporting.write(
         output,
-        hosts=tuple(dict.fromkeys(each.host for each in audited.values())),
-        drift=tuple(row for each in audited.values() for row in _report_rows(each, file, usual)),
+        [each.host for each in audited.values()],
+        drift=[row for each in audited.values() for row in _report_rows(each, file, usual)],
         desired=desired_to_show(usual),
         notes=(said,),
     )

@@ -1,29 +1,31 @@
-"""What ``plan``, ``apply``, ``undo`` and ``runs`` do."""
+"""What ``plan`` and ``apply`` do, at one host or at several, and ``set``."""
 
-import os
 import shlex
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import attrs
-from platformdirs import user_state_path
 
+from aioposthog_env.api.endpoints import UPDATE
 from aioposthog_env.bulk.apply import Desired
 from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.plan import Plan
-from aioposthog_env.cli import DONE, ERROR, PARTLY
+from aioposthog_env.bulk.record import MAIN
+from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
-from aioposthog_env.cli.commands import assigned, connect
+from aioposthog_env.cli.assignments import assigned, parse_assignments
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
 from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
+from aioposthog_env.cli.journals import new_journal, run_at
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import connected, finish, nothing_to_do, summarise, watch
+from aioposthog_env.cli.running import Part, connected, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.environments import AsyncEnvironments
-from aioposthog_env.errors import ConfigurationError, JournalError
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.reports.rows import rows_of
 from aioposthog_env.settings_file import SettingsFile
 
 DEFAULT_MAX_AGE: Final = 600.0
@@ -61,23 +63,29 @@ class HowToApply:
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
     """Show what would change, and perhaps save it."""
     output = Output(json=connection.json)
-    async with connect(connection) as environments:
-        plan = await _planned(environments, output, ids, choice, wanted, connection.concurrency)
+    reporting = Reporting(None, "")
+    async with connect_each(connection, reporting, calls_each=1, by_id=names_ids(ids, choice)) as sites:
+        plans = await _planned(sites, connection, output, ids, choice, wanted)
     if save is not None:
-        plan.save(save)
-        output.say(
-            f"Saved as {save}; apply it with: {shlex.join(['aioposthog-env', 'apply', str(save), *connected(connection)])}"
-        )
+        for site, plan in zip(sites, plans, strict=True):
+            plan.save(_plan_path(save, site))
+        command = ["aioposthog-env", "apply", str(save), *connected(connection)]
+        saved = ", ".join(str(_plan_path(save, site)) for site in sites)
+        output.say(f"Saved as {saved}; apply it with: {shlex.join(command)}")
     if connection.json:
-        output.data(plan.to_json())
+        profiles = [{"profile": site.label} if site.label else {} for site in sites]
+        whole = [{**profile, **plan.to_json()} for profile, plan in zip(profiles, plans, strict=True)]
+        output.data(whole if len(sites) > 1 else whole[0])
     else:
-        output.text(str(plan))
-    return PARTLY if plan.changing or plan.unreadable else DONE
+        for site, plan in zip(sites, plans, strict=True):
+            output.text(f"{site.words}{plan}")
+    return PARTLY if any(plan.changing or plan.unreadable for plan in plans) else DONE
 
 
 async def _planned(
-    environments: AsyncEnvironments, output: Output, ids: Sequence[int], choice: Choice, wanted: Wanted, concurrency: int
-) -> Plan:
+    sites: Sequence[Site], connection: Connection, output: Output, ids: Sequence[int], choice: Choice, wanted: Wanted
+) -> list[Plan]:
+    """What would change at each host."""
     if bool(wanted.assignments) == (wanted.file is not None):
         raise ConfigurationError("Give what is desired either as --set NAME=VALUE or as --settings FILE.")
     desired: Desired
@@ -85,39 +93,100 @@ async def _planned(
         file = SettingsFile.load(wanted.file)
         desired = file.desired
         if not ids and choice == UNCHOSEN and file.ids:
+            check_hosts(connection, by_id=True)
             ids = file.ids  # the file names the environments itself
     else:
         desired = assigned(wanted.assignments)
-    selected = await chosen(environments, output, ids, choice)
-    return await environments.plan(desired, [one.ref for one in selected], concurrency=concurrency)
+    selected = dict(zip(sites, await chosen_at_each(sites, output, ids, choice), strict=True))
+
+    async def plan(site: Site) -> Plan:
+        refs = [one.ref for one in selected[site]]
+        return await site.environments.plan(desired, refs, concurrency=connection.concurrency)
+
+    return await at_each(sites, output, plan)
+
+
+def _plan_path(path: Path, site: Site) -> Path:
+    """The file of the plan for one host: ``plan.json``, or ``plan.eu.json`` where there are several.
+
+    Raises:
+        ConfigurationError: The name of the profile is none for a file.
+    """
+    if not site.label:
+        return path
+    if not site.label.replace("-", "").replace("_", "").isalnum():
+        raise ConfigurationError(f"A plan is saved by the name of its profile, and {site.label!r} is no name for a file.")
+    return path.with_name(f"{path.stem}.{site.label}{path.suffix}")
 
 
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
-    """Apply a plan that was saved, or one that is made now."""
+    """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
-    told = Told(0, 2 if how.verify else 1)
     explicit = path is not None or choice == UNCHOSEN
-    async with connect(connection, hooks=[told.hook, *reporting.hooks]) as environments:
-        reporting.host = environments.host
-        if path is not None:
-            plan = await _loaded(environments, path, wanted)
-        else:
-            plan = await _planned(environments, output, (), choice, wanted, connection.concurrency)
-        output.say(str(plan))
-        if not plan.changing and not plan.unreadable:
+    calls_each = 2 if how.verify else 1
+    async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
+        plans = await _plans(sites, connection, output, path, choice, wanted)
+        for site, plan in zip(sites, plans, strict=True):
+            output.say(f"{site.words}{plan}")
+        if not any(plan.changing or plan.unreadable for plan in plans):
             output.say("Everything is as desired.")
             return nothing_to_do(output)
         journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
         if journal is not None and path is None:
             path = journal.with_suffix(".plan.json")
-            plan.save(path)
+            for site, plan in zip(sites, plans, strict=True):
+                plan.save(_plan_path(path, site))
         if not how.dry_run:
-            confirm(output, f"change {len(plan.changing)} environments", yes=how.yes, explicit=explicit)
-        resume = [] if journal is None else _resume(connection, path, journal, plan, wanted, how)
-        run = environments.apply(
+            confirm(output, f"change {sum(len(plan.changing) for plan in plans)} environments", yes=how.yes, explicit=explicit)
+        resume = [] if journal is None else _resume(connection, path, journal, plans, wanted, how)
+        parts = await _parts(sites, plans, connection, journal, how, resume)
+        watched = await watch(output, parts)
+    if journal is not None:
+        back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
+        output.say(f"Recorded in {journal}; undo with: {shlex.join(back)}")
+    rows = [
+        row
+        for site, plan, part in zip(sites, plans, parts, strict=True)
+        for row in rows_of(watched.reports[part], site.host, plan=plan)
+    ]
+    reporting.write(output, [site.host for site in sites], rows=rows)
+    if how.dry_run:
+        summarise(output, watched)
+        return PARTLY
+    return finish(output, watched)
+
+
+async def _plans(
+    sites: Sequence[Site], connection: Connection, output: Output, path: Path | None, choice: Choice, wanted: Wanted
+) -> list[Plan]:
+    """The plans that were saved, or those that are made now."""
+    if path is None:
+        return await _planned(sites, connection, output, (), choice, wanted)
+    saved = path
+
+    async def load(site: Site) -> Plan:
+        return await _loaded(site.environments, _plan_path(saved, site), wanted)
+
+    return await at_each(sites, output, load)
+
+
+async def _parts(
+    sites: Sequence[Site],
+    plans: Sequence[Plan],
+    connection: Connection,
+    path: Path | None,
+    how: HowToApply,
+    resume: Sequence[str],
+) -> list[Part[Environment]]:
+    """The run at each host, all recorded in one journal."""
+    journal, parts = None if path is None else Journal(path), list[Part[Environment]]()
+    for site, plan in zip(sites, plans, strict=True):
+        name = MAIN if path is None else await run_at(path, site.host, UPDATE.name, site.connection.profile)
+        run = site.environments.apply(
             plan,
             journal=journal,
+            run=name,
             concurrency=connection.concurrency,
             max_age=how.max_age,
             verify=how.verify,
@@ -126,16 +195,8 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             dry_run=how.dry_run,
             keep="outcomes",
         )
-        told.total = len(plan) + len(plan.unreadable)
-        watched = await watch(output, run, "changing", told, environments.limiter, resume)
-    if journal is not None:
-        back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
-        output.say(f"Recorded in {journal}; undo with: {shlex.join(back)}")
-    reporting.write(output, watched.report, plan=plan)
-    if how.dry_run:
-        summarise(output, watched)
-        return PARTLY
-    return finish(output, watched, resume)
+        parts.append(site.part(run, "changing", len(plan) + len(plan.unreadable), resume))
+    return parts
 
 
 def _check(path: Path | None, choice: Choice, wanted: Wanted) -> None:
@@ -168,10 +229,12 @@ async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -
     return plan.with_secrets({one.ref.id: desired(one.value) for one in read if one.value is not None})
 
 
-def _resume(connection: Connection, path: Path | None, journal: Path, plan: Plan, wanted: Wanted, how: HowToApply) -> list[str]:
+def _resume(
+    connection: Connection, path: Path | None, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
+) -> list[str]:
     """The command that goes on with a run."""
     words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
-    if wanted.file is not None and any(change.sensitive for one in plan for change in one.changes):
+    if wanted.file is not None and any(change.sensitive for plan in plans for one in plan for change in one.changes):
         words += ["--settings", str(wanted.file)]
     if how.verify:
         words.append("--verify")
@@ -182,81 +245,13 @@ def _resume(connection: Connection, path: Path | None, journal: Path, plan: Plan
     return [*words, "--yes"]
 
 
-async def undo(connection: Connection, journal: Path, run: str, *, yes: bool) -> int:
-    """Give back what a run has changed."""
-    output = Output(json=connection.json)
-    counts = next((one.counts for one in await Journal(journal).runs() if one.name == run), None)
-    if counts is None:
-        raise ConfigurationError(f"{journal} holds no run {run!r}. See: aioposthog-env runs {journal}")
-    changed = counts.get("succeeded", 0) + counts.get("unknown", 0) + counts.get("intended", 0)
-    output.say(f"The run {run!r} of {journal} has changed {changed} environments.")
-    confirm(output, f"undo {changed} environments", yes=yes, explicit=True)
-    told = Told(changed, 2)
-    async with connect(connection, hooks=[told.hook]) as environments:
-        undoing = environments.undo(journal, run=run, concurrency=connection.concurrency, keep="outcomes")
-        resume = ["aioposthog-env", "undo", str(journal), "--run", run, *connected(connection), "--yes"]
-        watched = await watch(output, undoing, "undoing", told, environments.limiter, resume)
-    return finish(output, watched, resume)
-
-
-async def runs(connection: Connection, places: Sequence[Path]) -> int:
-    """List the runs of journals."""
-    output = Output(json=connection.json)
-    found: list[Path] = []
-    for place in places or [journal_folder()]:
-        found += sorted(place.glob("*.db")) if place.is_dir() else [place]
-    rows: list[dict[str, object]] = []
-    every: list[Mapping[str, int]] = []
-    unreadable = 0
-    for path in found:
-        try:
-            held = await Journal(path).runs()
-        except JournalError as error:
-            output.say(str(error))
-            unreadable += 1
-            continue
-        for one in held:
-            every.append(one.counts)
-            rows.append(
-                {
-                    "journal": str(path),
-                    "run": one.name,
-                    "started": one.started.isoformat(timespec="seconds"),
-                    "host": one.host,
-                    "endpoint": one.endpoint,
-                    "counts": {state: count for state, count in one.counts.items() if count},
-                }
-            )
-    if connection.json:
-        for row in rows:
-            output.line(row)
-    else:
-        shown = [(*list(row.values())[:-1], _counted(counts)) for row, counts in zip(rows, every, strict=True)]
-        output.table(("journal", "run", "started", "host", "endpoint", "outcomes"), shown)
-        output.say(f"{len(rows)} runs")
-    for row, counts in zip(rows, every, strict=True):
-        if any(counts.get(state) for state in _UNFINISHED):
-            output.say(f"{row['journal']}, run {row['run']}: not finished; what began it goes on with the same --journal")
-    if not unreadable:
-        return DONE
-    return PARTLY if rows else ERROR
-
-
-_UNFINISHED: Final = ("intended", "unfinished", "failed", "unknown", "skipped")
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-
-
-def journal_folder() -> Path:
-    """Where runs are recorded that were given no journal."""
-    folder = user_state_path("aioposthog-env") / "runs"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def new_journal(command: str) -> Path:
-    """A new file in that folder."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
-    return journal_folder() / f"{now}-{command}-{os.getpid()}.db"
+async def set_settings(connection: Connection, what: Sequence[str], report: Path | None) -> int:
+    """Change settings at once, without a plan and a journal."""
+    ids, settings = parse_assignments(what)
+    output, reporting = Output(json=connection.json), Reporting(report, "Settings changed")
+    async with connect_each(connection, reporting, calls_each=1, by_id=True) as (site,):
+        run = site.environments.each(ids, concurrency=connection.concurrency, keep="outcomes").update(settings)
+        watched = await watch(output, [site.part(run, "changing", len(set(ids)))])
+    reporting.write(output, [site.host], rows=rows_of(watched.report, site.host))
+    show_outcomes(output, watched)
+    return finish(output, watched)

@@ -114,8 +114,9 @@ def undo(
     journal: Annotated[Path, Parameter(name="JOURNAL")],
     /,
     *,
-    run: str = "main",
+    run: str | None = None,
     yes: Yes = False,
+    report: ReportTo = None,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:
     """Give back the previous values of what a run has changed, where nobody has changed them since.
@@ -125,13 +126,15 @@ def undo(
     journal
         The journal of the run.
     run
-        The run's name within it.
+        The run's name within it, where it holds several that changed settings at the host.
     yes
         Do not ask.
+    report
+        Write a report: .html, .csv, .json or .md.
     """
-    from aioposthog_env.cli import change
+    from aioposthog_env.cli import journals
 
-    return started(change.undo(connection, journal, run, yes=yes))
+    return started(journals.undo(connection, journal, run, yes=yes, report=report))
 
 
 @app.command
@@ -148,9 +151,9 @@ def runs(
     places
         Journals, or folders of them. Default: this user's folder.
     """
-    from aioposthog_env.cli import change
+    from aioposthog_env.cli import journals
 
-    return started(change.runs(connection, places))
+    return started(journals.runs(connection, places))
 
 
 @app.command

@@ -73,9 +73,23 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
 
 
 async def chosen(
-    environments: "AsyncEnvironments", output: "Output", ids: Sequence[int], choice: Choice, *, with_names: bool = False
+    environments: "AsyncEnvironments",
+    output: "Output",
+    ids: Sequence[int],
+    choice: Choice,
+    *,
+    with_names: bool = False,
+    where: str = "",
 ) -> "list[Selected]":
     """The environments that the arguments mean; says which they are before anything is done with them.
+
+    Args:
+        environments: The client.
+        output: Where to say so.
+        ids: Those that are arguments.
+        choice: The other arguments.
+        with_names: Read environments that were given by id alone, for their names.
+        where: What goes before the sentence, where there are several hosts.
 
     Raises:
         ConfigurationError: No criterion, a bad one, or nothing is selected and that was not allowed.
@@ -103,5 +117,5 @@ async def chosen(
         raise ConfigurationError(f"Nothing is selected by {selection}. If that may be, add --allow-empty.")
     shown = ", ".join(f"{one.ref.id} {one.name}".strip() for one in found[:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    output.say(f"Selected {len(found)}: {shown}{more}" if found else "Nothing is selected.")
+    output.say(where + (f"Selected {len(found)}: {shown}{more}" if found else "Nothing is selected."))
     return found

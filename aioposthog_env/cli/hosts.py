@@ -1,20 +1,29 @@
-"""Asking several hosts in parallel: one client for each profile, with a rate limiter of its own, and one result.
+"""Several hosts at the same time: one client for each profile, with a rate limiter of its own, and one result.
 
-What fails as a whole at one host is said, and the others go on.
+Commands that only look ask each host by itself (``ask_each``): what fails as a whole at one is said, and the others go on.
+Commands that change have all hosts open at once (``connect_each``), so that everything is planned and confirmed before
+anything is changed anywhere.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 import anyio
 import attrs
 
+from aioposthog_env.bulk.run import BulkRun
+from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.choice import Choice, chosen
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile
+from aioposthog_env.cli.progress import Bar, Told
+from aioposthog_env.cli.reporting import Reporting
+from aioposthog_env.cli.running import Part, connected
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 
@@ -62,12 +71,7 @@ async def ask_each(
         connection = replace(connection, profile=names[0]) if names else connection
         async with connect(connection, session=session) as environments:
             return Answers({connection.profile or "": await work(environments)}, DONE, several=False)
-    if by_id:
-        raise ConfigurationError(
-            "An id means another environment at each host: select by --name or --where, or give one profile."
-        )
-    for name in names:
-        find_profile(name)
+    check_hosts(connection, by_id=by_id)
     done: dict[str, T] = {}
     failed: dict[str, PostHogEnvError] = {}
 
@@ -87,3 +91,134 @@ async def ask_each(
         if name in failed:
             output.say(f"{name}: {failed[name]}")
     return Answers({name: done[name] for name in names if name in done}, PARTLY if failed else DONE, several=True)
+
+
+def check_hosts(connection: Connection, *, by_id: bool) -> None:
+    """See that several hosts can be told apart, and are known.
+
+    Raises:
+        ConfigurationError: Ids with several profiles, or an unknown profile.
+    """
+    names = connection.profiles
+    if len(names) < 2:
+        return
+    if by_id:
+        raise ConfigurationError(
+            "An id means another environment at each host: select by --name or --where, or give one profile."
+        )
+    for name in names:
+        find_profile(name)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Site:
+    """One of the hosts that a command works at.
+
+    Attributes:
+        environments: Its client.
+        connection: How it is reached.
+        label: The name of its profile, where several are worked at; else empty.
+        told: What the progress says of it.
+    """
+
+    environments: AsyncEnvironments
+    connection: Connection
+    label: str
+    told: Told
+
+    @property
+    def host(self) -> str:
+        """Its origin."""
+        return self.environments.host
+
+    @property
+    def words(self) -> str:
+        """What goes before a sentence about this host."""
+        return f"{self.label}: " if self.label else ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments that name it, for a command that is to be typed next."""
+        return connected(self.connection)
+
+    def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = ()) -> Part[T]:
+        """Its part of the run."""
+        self.told.total = total
+        bar = Bar(f"{self.words}{what}", self.told, self.environments.limiter)
+        return Part(run=run, bar=bar, profile=self.label, resume=resume)
+
+
+@asynccontextmanager
+async def connect_each(
+    connection: Connection, reporting: Reporting, *, calls_each: int, by_id: bool, session: bool = False
+) -> AsyncGenerator[list[Site], None]:
+    """A client for each host.
+
+    Args:
+        connection: Which hosts.
+        reporting: What is to be told of their requests.
+        calls_each: How many requests an environment takes, as far as is known before.
+        by_id: Whether environments are named by ids, which are those of one host.
+        session: As for ``connect``.
+
+    Raises:
+        ConfigurationError: Ids with several profiles, an unknown profile, or a key that cannot be had.
+    """
+    check_hosts(connection, by_id=by_id)
+    names: Sequence[str | None] = connection.profiles or (connection.profile,)
+    async with AsyncExitStack() as stack:
+        sites: list[Site] = []
+        for name in names:
+            alone, told = replace(connection, profile=name), Told(0, calls_each)
+            client = await stack.enter_async_context(connect(alone, session=session))
+            hooks = [told.hook, *reporting.hooks_at(client.host)]
+            label = str(name) if len(names) > 1 else ""
+            sites.append(Site(environments=client.with_options(hooks=hooks), connection=alone, label=label, told=told))
+        yield sites
+
+
+async def at_each(sites: Sequence[Site], output: Output, work: Callable[[Site], Awaitable[T]]) -> list[T]:
+    """Do the same at each of the hosts, before anything is changed.
+
+    Raises:
+        PostHogEnvError: It failed at a host; where there are several, each is said, and this is the first.
+    """
+    done: dict[Site, T] = {}
+    failed: dict[Site, PostHogEnvError] = {}
+
+    async def one(site: Site) -> None:
+        try:
+            done[site] = await work(site)
+        except PostHogEnvError as error:
+            failed[site] = error
+
+    async with anyio.create_task_group() as group:
+        for site in sites:
+            group.start_soon(one, site)
+    errors = [(site, failed[site]) for site in sites if site in failed]
+    for site, error in errors[1:]:
+        output.say(f"{site.words}{error}")
+    if errors:
+        site, error = errors[0]
+        error.message = f"{site.words}{error.message}"
+        raise error
+    return [done[site] for site in sites]
+
+
+async def chosen_at_each(
+    sites: Sequence[Site], output: Output, ids: Sequence[int], choice: Choice, *, with_names: bool = False
+) -> list[list[Selected]]:
+    """The environments that the arguments mean, host by host. At some of several hosts there may be none.
+
+    Raises:
+        ConfigurationError: As for ``chosen``.
+    """
+    each = replace(choice, allow_empty=True) if len(sites) > 1 else choice
+
+    async def choose(site: Site) -> list[Selected]:
+        return await chosen(site.environments, output, ids, each, with_names=with_names, where=site.words)
+
+    found = await at_each(sites, output, choose)
+    if not any(found) and not choice.allow_empty:
+        raise ConfigurationError("Nothing is selected at any of the hosts. If that may be, add --allow-empty.")
+    return found

@@ -15,7 +15,7 @@ def export(
     ids: Ids = [],  # noqa: B006  never changed
     /,
     *,
-    format: Literal["yaml", "json"] = "yaml",
+    format: Literal["yaml", "toml", "json"] = "yaml",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = ASKED_AS_USUAL,
@@ -27,7 +27,7 @@ def export(
     ids
         The ids of the environments.
     format
-        YAML or JSON.
+        YAML, TOML or JSON. TOML has no null, so what is null is left out.
     output
         The file; without it, standard output.
     """

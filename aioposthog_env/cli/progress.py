@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+import attrs
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.cli.output import Output
@@ -89,33 +91,47 @@ class Told:
         return " · ".join(parts)
 
 
+@attrs.frozen(eq=False)
+class Bar:
+    """What the display shows of the run at one host.
+
+    Attributes:
+        what: What it does, in a word.
+        told: What it says.
+        limiter: Whose windows it shows; None where there is no limit.
+    """
+
+    what: str
+    told: Told
+    limiter: RateLimiter | None
+
+
 @asynccontextmanager
-async def live(
-    output: Output, what: str, told: Told, limiter: RateLimiter | None
-) -> AsyncGenerator[Callable[[Outcome[Any]], None], None]:
+async def live(output: Output, bars: Sequence[Bar]) -> AsyncGenerator[Callable[[Bar, Outcome[Any]], None], None]:
     """A display that lives as long as the run; nothing where there is no terminal. Gives what takes the outcomes."""
     if not output.words.is_terminal:
-        yield told.add
+        yield lambda bar, outcome: bar.told.add(outcome)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
     words = TextColumn("{task.fields[told]}", markup=False)
     # What goes to a file or a pipe must not be caught for the terminal.
-    with Progress(*columns, words, console=output.words, redirect_stdout=sys.stdout.isatty()) as bar:
-        task: TaskID = bar.add_task(what, total=told.total, told="")
+    with Progress(*columns, words, console=output.words, redirect_stdout=sys.stdout.isatty()) as display:
+        tasks = {bar: display.add_task(escape(bar.what), total=bar.told.total, told="") for bar in bars}
         began = anyio.current_time()
 
-        def show() -> None:
-            statistics = None if limiter is None else limiter.statistics()
-            bar.update(task, told=told.text(anyio.current_time() - began, statistics))
+        def show(bar: Bar) -> None:
+            statistics = None if bar.limiter is None else bar.limiter.statistics()
+            display.update(tasks[bar], told=bar.told.text(anyio.current_time() - began, statistics))
 
-        def add(outcome: Outcome[Any]) -> None:
-            told.add(outcome)
-            bar.advance(task)
-            show()
+        def add(bar: Bar, outcome: Outcome[Any]) -> None:
+            bar.told.add(outcome)
+            display.advance(tasks[bar])
+            show(bar)
 
         async def look() -> None:
             while True:
-                show()
+                for bar in bars:
+                    show(bar)
                 await anyio.sleep(_PAUSE)
 
         async with anyio.create_task_group() as looking:
@@ -123,4 +139,5 @@ async def live(
             with contextlib.ExitStack() as stack:
                 stack.callback(looking.cancel_scope.cancel)
                 yield add
-        show()
+        for bar in bars:
+            show(bar)

@@ -1,24 +1,27 @@
-"""What ``list``, ``activity``, ``restrictions``, ``demo-data`` and ``intent`` do."""
+"""What ``list``, ``show``, ``activity``, ``restrictions``, ``demo-data`` and ``intent`` do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import msgspec
 
 from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import Choice, chosen, names_ids
-from aioposthog_env.cli.commands import connect, identity
-from aioposthog_env.cli.hosts import ask_each
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen, names_ids
+from aioposthog_env.cli.hosts import Answers, ask_each, chosen_at_each, connect_each
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.progress import Told
-from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.cli.reporting import Reporting
+from aioposthog_env.cli.running import Part, finish, show_outcomes, watch
 from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.converter import unstructure
-from aioposthog_env.models.environment import EnvironmentSummary
+from aioposthog_env.models.differences import SENSITIVE
+from aioposthog_env.models.environment import Environment, EnvironmentSummary
+from aioposthog_env.models.fields import JSONValue
 
 
 @attrs.frozen(kw_only=True)
@@ -62,16 +65,7 @@ async def read(connection: Connection, ids: Sequence[int], choice: Choice, readi
             output.line(dict(zip(names, row, strict=True)))
     else:
         output.table(names, [tuple("" if cell is None else cell for cell in row) for row in rows])
-    bad = [
-        (profile, one)
-        for profile, report in answers.by_profile.items()
-        for one in (*report.failed, *report.skipped, *report.unknown)
-    ]
-    for profile, one in bad:
-        output.say(f"{f'{profile} ' if answers.several else ''}{one.ref.id}: {one.error or one.reason}")
-    if not bad:
-        return answers.code
-    return PARTLY if any(by_profile.values()) else ERROR
+    return _told(output, answers, done=any(by_profile.values()))
 
 
 def activity(most: int) -> Reading:
@@ -113,30 +107,81 @@ def demo_data() -> Reading:
     )
 
 
-async def list_environments(connection: Connection, search: str | None) -> int:
-    """List environments."""
+async def list_environments(connection: Connection, ids: Sequence[int], choice: Choice, search: str | None) -> int:
+    """List environments: all, or those that are chosen."""
     output = Output(json=connection.json)
+    given = bool(ids) or choice != UNCHOSEN
+    if given and search is not None:
+        raise ConfigurationError("--search goes alone: choose by --name '*text*' beside other arguments.")
 
-    async def read(environments: AsyncEnvironments) -> list[EnvironmentSummary]:
+    async def read(environments: AsyncEnvironments) -> list[Environment | EnvironmentSummary]:
+        if given:
+            selected = await chosen(environments, output, ids, choice, with_names=True)
+            return [shown for one in selected if (shown := one.environment or one.summary) is not None]
         return sorted([one async for one in environments.list(search=search)], key=lambda one: one.id)
 
-    answers = await ask_each(connection, output, read)
-    found = [(profile, one) for profile, some in answers.by_profile.items() for one in some]
+    answers = await ask_each(connection, output, read, by_id=names_ids(ids, choice))
+    found = [
+        {**({"profile": profile} if answers.several else {}), "id": one.id, "name": one.name, **_identity(one)}
+        for profile, some in answers.by_profile.items()
+        for one in some
+    ]
     if connection.json:
-        whose = ({"profile": profile} if answers.several else {} for profile, _ in found)
-        output.data(
-            [{**of, "id": one.id, "name": one.name, **identity(one)} for of, (_, one) in zip(whose, found, strict=True)]
-        )
-        return answers.code
-    output.table(
-        (*(("profile",) if answers.several else ()), "id", "name", "project", "time zone"),
-        [
-            (*((profile,) if answers.several else ()), one.id, one.name, _text(one.project_id), _text(one.timezone))
-            for profile, one in found
-        ],
-    )
-    output.say(f"{len(found)} environments")
+        for row in found:
+            output.line(row)
+    else:
+        names = (*(("profile",) if answers.several else ()), "id", "name", "project_id", "timezone")
+        output.table(names, [tuple(row.get(name, "") for name in names) for row in found])
+        output.say(f"{len(found)} environments")
     return answers.code
+
+
+def _identity(one: Environment | EnvironmentSummary) -> dict[str, JSONValue]:
+    """What tells an environment from others, beside its id and name, as far as the server shows it."""
+    zone = one.settings.timezone if isinstance(one, Environment) else one.timezone
+    shown = {"project_id": one.project_id, "organization": one.organization, "uuid": one.uuid, "timezone": zone}
+    return {name: value for name, value in shown.items() if isinstance(value, int | str)}
+
+
+async def show(connection: Connection, ids: Sequence[int], choice: Choice) -> int:
+    """Show settings, in the order of the ids that were given."""
+    output = Output(json=connection.json)
+
+    async def ask(environments: AsyncEnvironments) -> BulkReport[Environment]:
+        selected = await chosen(environments, output, ids, choice)
+        return await environments.each([one.ref for one in selected], concurrency=connection.concurrency).retrieve()
+
+    answers = await ask_each(connection, output, ask, by_id=names_ids(ids, choice))
+    place = {id: number for number, id in enumerate(ids)}
+    read = [
+        (profile, one.value)
+        for profile, report in answers.by_profile.items()
+        for one in sorted(report.succeeded, key=lambda one: (place.get(one.ref.id, len(place)), one.ref.id))
+        if one.value is not None
+    ]
+    if connection.json:
+        whose = ({"profile": profile} if answers.several else {} for profile, _ in read)
+        output.data([{**of, **_described(environment)} for of, (_, environment) in zip(whose, read, strict=True)])
+    else:
+        for profile, environment in read:
+            rows = [(name, _encoded(value)) for name, value in _settings(environment).items()]
+            title = [profile] if answers.several else []
+            output.table(("setting", "value"), rows, title=" · ".join([*title, str(environment.id), environment.name]))
+    return _told(output, answers, done=bool(read))
+
+
+def _told(output: Output, answers: Answers[BulkReport[Any]], *, done: bool) -> int:
+    """Say what could not be read; the exit code."""
+    bad = [
+        (profile, one)
+        for profile, report in answers.by_profile.items()
+        for one in (*report.failed, *report.skipped, *report.unknown)
+    ]
+    for profile, one in bad:
+        output.say(f"{f'{profile} ' if answers.several else ''}{one.ref.id}: {one.error or one.reason}")
+    if not bad:
+        return answers.code
+    return PARTLY if done else ERROR
 
 
 async def intent(
@@ -147,23 +192,40 @@ async def intent(
     It is counted by the server and so never repeated: Ctrl-C finishes what is in flight, and what may or may not have been
     counted is named.
     """
-    output, told = Output(json=connection.json), Told(0, 1)
-    async with connect(connection, hooks=[told.hook]) as environments:
-        selected = await chosen(environments, output, ids, choice)
-        if not selected:
+    output = Output(json=connection.json)
+
+    def start(each: Each) -> BulkRun[Environment]:
+        if complete:
+            return each.complete_product_onboarding(product)
+        return each.add_product_intent(product, intent_context=context)
+
+    async with connect_each(connection, Reporting(None, ""), calls_each=1, by_id=names_ids(ids, choice)) as sites:
+        selected = await chosen_at_each(sites, output, ids, choice)
+        if not any(selected):
             return DONE
-        told.total = len(selected)
-        each = environments.each([one.ref for one in selected], concurrency=connection.concurrency, keep="outcomes")
-        run = (
-            each.complete_product_onboarding(product) if complete else each.add_product_intent(product, intent_context=context)
-        )
-        watched = await watch(output, run, "completing" if complete else "adding", told, environments.limiter)
-    if not connection.json:
-        output.table(
-            ("id", "outcome"), [(one.ref.id, one.status) for one in sorted(watched.report, key=lambda one: one.ref.id)]
-        )
+        doing = "completing" if complete else "adding"
+        parts: list[Part[Environment]] = []
+        for site, some in zip(sites, selected, strict=True):
+            refs = [one.ref for one in some]
+            each = site.environments.each(refs, concurrency=connection.concurrency, keep="outcomes")
+            parts.append(site.part(start(each), doing, len(refs)))
+        watched = await watch(output, parts)
+    show_outcomes(output, watched)
     return finish(output, watched)
 
 
-def _text(value: object) -> str:
-    return "" if value is None or value is attrs.NOTHING or type(value).__name__ == "UnsetType" else str(value)
+def _described(environment: Environment) -> dict[str, JSONValue]:
+    identity = _identity(environment)
+    identity.pop("timezone", None)
+    return {"id": environment.id, **identity, "settings": _settings(environment)}
+
+
+def _settings(environment: Environment) -> dict[str, JSONValue]:
+    """The settings without what must not be seen."""
+    wire = unstructure(environment.settings)
+    hidden = {name: "(secret)" for name in SENSITIVE if wire.get(name) is not None}
+    return dict(sorted({**wire, **hidden}.items()))
+
+
+def _encoded(value: JSONValue) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

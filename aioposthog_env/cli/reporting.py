@@ -2,19 +2,15 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from aioposthog_env.bulk.outcome import BulkReport
-from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.cli.output import Output
 from aioposthog_env.models.fields import JSONValue
-from aioposthog_env.reports import DriftRow, Report, check_report_path, write_report
+from aioposthog_env.reports import DriftRow, Report, ReportRow, check_report_path, write_report
 from aioposthog_env.reports.requests import RequestLog
-from aioposthog_env.reports.rows import rows_of
-from aioposthog_env.telemetry import Event, Hook
+from aioposthog_env.telemetry import Hook
 
 
 class Reporting:
@@ -35,34 +31,31 @@ class Reporting:
         self._title = title
         self._started = datetime.now(UTC)
         self._log = RequestLog()
-        self.host = ""
-        """The origin, known once there is a client."""
-
-    @property
-    def hooks(self) -> tuple[Hook, ...]:
-        """What the client is to call."""
-        return () if self._path is None else (self._note,)
 
     def hooks_at(self, host: str) -> tuple[Hook, ...]:
         """What the client of one of several hosts is to call."""
         return () if self._path is None else (self._log.hook(host),)
 
-    def _note(self, event: Event) -> None:
-        self._log.hook(self.host)(event)
-
     def write(
         self,
         output: Output,
-        report: BulkReport[Any] | None = None,
+        hosts: Iterable[str],
         *,
-        hosts: tuple[str, ...] = (),
-        names: Mapping[int, str] | None = None,
-        plan: Plan | None = None,
-        drift: tuple[DriftRow, ...] = (),
+        rows: Iterable[ReportRow] = (),
+        drift: Iterable[DriftRow] = (),
         desired: Mapping[str, JSONValue] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """Write it."""
+        """Write it.
+
+        Args:
+            output: Where to say so.
+            hosts: The origins that were asked.
+            rows: What became of each environment.
+            drift: The settings of each environment.
+            desired: What is desired of all.
+            notes: Anything else to know.
+        """
         if self._path is None:
             return
         made = Report(
@@ -70,9 +63,9 @@ class Reporting:
             command=shlex.join(["aioposthog-env", *sys.argv[1:]]),
             started=self._started,
             seconds=(datetime.now(UTC) - self._started).total_seconds(),
-            hosts=hosts or (self.host,),
-            rows=() if report is None else rows_of(report, self.host, names, plan),
-            drift=drift,
+            hosts=tuple(dict.fromkeys(hosts)),
+            rows=tuple(rows),
+            drift=tuple(drift),
             desired=desired or {},
             requests=self._log.marks,
             notes=notes,

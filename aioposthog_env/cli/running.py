@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import shlex
 import signal
-from collections.abc import Generator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
+import anyio
 import attrs
 
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
@@ -18,61 +19,107 @@ from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.progress import Told, live
-from aioposthog_env.limiter import RateLimiter
+from aioposthog_env.cli.progress import Bar, live
+from aioposthog_env.errors import PostHogEnvError
 
 T = TypeVar("T")
 
 
-@attrs.define
-class Watched:
-    """What became of a run."""
+@attrs.frozen(kw_only=True, eq=False)
+class Part(Generic[T]):
+    """The run at one host.
 
-    report: BulkReport[Any]
-    interrupted: bool
-
-
-async def watch(
-    output: Output, run: BulkRun[T], what: str, told: Told, limiter: RateLimiter | None, resume: Sequence[str] = ()
-) -> Watched:
-    """Run it, show how far it is, and print each outcome as a line of JSON where that was asked for.
-
-    Args:
-        output: Where to print.
+    Attributes:
         run: The run.
-        what: What it does, in a word.
-        told: What the display says.
-        limiter: Whose windows it shows.
+        bar: What the display shows of it.
+        profile: The name of the host, where several are worked on; else empty.
         resume: The command that goes on; nothing where it is not recorded.
     """
-    collected: Collected[T] = Collected("outcomes")
+
+    run: BulkRun[T]
+    bar: Bar
+    profile: str = ""
+    resume: Sequence[str] = ()
+
+
+@attrs.define
+class Watched:
+    """What became of the parts of a run.
+
+    Attributes:
+        reports: Part by part, what became of its environments.
+        seconds: How long all took.
+        interrupted: Whether somebody pressed Ctrl-C.
+        failed: The parts that failed as a whole, when others did not.
+    """
+
+    reports: dict[Part[Any], BulkReport[Any]]
+    seconds: float
+    interrupted: bool
+    failed: dict[Part[Any], PostHogEnvError] = attrs.field(factory=dict["Part[Any]", PostHogEnvError])
+
+    @property
+    def report(self) -> BulkReport[Any]:
+        """All of them together."""
+        return BulkReport(tuple(outcome for report in self.reports.values() for outcome in report), self.seconds)
+
+
+async def watch(output: Output, parts: Sequence[Part[Any]]) -> Watched:
+    """Run the parts at the same time, show how far they are, and print each outcome as a line of JSON where that was asked for.
+
+    What fails as a whole at one of several hosts leaves the others going on.
+
+    Raises:
+        PostHogEnvError: The only part failed as a whole, or all did; this is the first's.
+    """
+    reports: dict[Part[Any], BulkReport[Any]] = {}
+    failed: dict[Part[Any], PostHogEnvError] = {}
     began = asyncio.get_running_loop().time()
-    with interruptible(output, run) as interrupts:
+
+    async def follow(part: Part[Any], step: Callable[[Bar, Outcome[Any]], None]) -> None:
+        collected: Collected[Any] = Collected("outcomes")
         try:
-            async with live(output, what, told, limiter) as step, run as outcomes:
+            async with part.run as outcomes:
                 async for outcome in outcomes:
                     collected.add(outcome)
                     if output.json:
-                        output.line(described(outcome))
-                    step(outcome)
+                        output.line(described(outcome, part.profile))
+                    step(part.bar, outcome)
+        except PostHogEnvError as error:
+            failed[part] = error
+        reports[part] = collected.report(asyncio.get_running_loop().time() - began, part.run.stopped_by)
+
+    with interruptible(output, [part.run for part in parts]) as interrupts:
+        try:
+            async with live(output, [part.bar for part in parts]) as step, anyio.create_task_group() as group:
+                for part in parts:
+                    group.start_soon(follow, part, step)
         except asyncio.CancelledError:
-            if resume:
-                output.say(f"Stopped at once; the journal says what is in doubt. To go on: {shlex.join(resume)}")
+            for command in _commands(parts):
+                output.say(f"Stopped at once; the journal says what is in doubt. To go on: {command}")
             raise
-    seconds = asyncio.get_running_loop().time() - began
-    return Watched(collected.report(seconds, run.stopped_by), bool(interrupts))
+    if len(failed) == len(parts):
+        raise failed[parts[0]]
+    in_order = {part: reports[part] for part in parts}
+    return Watched(in_order, asyncio.get_running_loop().time() - began, bool(interrupts), failed)
+
+
+def _commands(parts: Iterable[Part[Any]]) -> list[str]:
+    """The commands that go on, each once."""
+    return list(dict.fromkeys(shlex.join(part.resume) for part in parts if part.resume))
 
 
 @contextlib.contextmanager
-def interruptible(output: Output, run: BulkRun[Any]) -> Generator[list[int], None, None]:
-    """Inside, Ctrl-C stops the run, and a second one cancels it. Gives a list that holds the interrupts."""
+def interruptible(output: Output, runs: Sequence[BulkRun[Any]]) -> Generator[list[int], None, None]:
+    """Inside, Ctrl-C stops the runs, and a second one cancels them. Gives a list that holds the interrupts."""
     loop, task, interrupts = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
 
     def interrupt() -> None:
         interrupts.append(1)
         if len(interrupts) == 1:
             output.say("Finishing what is in flight; another Ctrl-C stops at once.")
-            run.stop()
+            for run in runs:
+                run.stop()
         elif task is not None:
             task.cancel()
 
@@ -87,9 +134,10 @@ def interruptible(output: Output, run: BulkRun[Any]) -> Generator[list[int], Non
         loop.remove_signal_handler(signal.SIGINT)
 
 
-def described(outcome: Outcome[Any]) -> dict[str, object]:
+def described(outcome: Outcome[Any], profile: str = "") -> dict[str, object]:
     """An outcome as JSON, without what the call returned."""
     return {
+        **({"profile": profile} if profile else {}),
         "id": outcome.ref.id,
         "status": outcome.status,
         "reason": outcome.reason,
@@ -99,32 +147,48 @@ def described(outcome: Outcome[Any]) -> dict[str, object]:
     }
 
 
-def finish(output: Output, watched: Watched, resume: Sequence[str] = ()) -> int:
+def finish(output: Output, watched: Watched) -> int:
     """Say how it ended, what is to be looked at, and how to go on.
-
-    Args:
-        output: Where to print.
-        watched: The run.
-        resume: The command that resumes it; nothing where it was not recorded.
 
     Returns:
         The exit code.
     """
-    report = watched.report
-    for outcome in sorted(report, key=lambda one: one.ref.id):
-        if outcome.status in {"failed", "unknown"} or (outcome.status == "skipped" and outcome.reason != "stopped"):
-            output.say(f"{outcome.ref.id} {outcome.status}: {outcome.error or outcome.reason}")
-        elif outcome.not_applied:
-            output.say(f"{outcome.ref.id}: the server did not take {', '.join(outcome.not_applied)}")
+    for part, error in watched.failed.items():
+        output.say(f"{part.profile}: {error}")
+    for part, report in watched.reports.items():
+        whose = f"{part.profile} " if part.profile else ""
+        for outcome in sorted(report, key=lambda one: one.ref.id):
+            if outcome.status in {"failed", "unknown"} or (outcome.status == "skipped" and outcome.reason != "stopped"):
+                output.say(f"{whose}{outcome.ref.id} {outcome.status}: {outcome.error or outcome.reason}")
+            elif outcome.not_applied:
+                output.say(f"{whose}{outcome.ref.id}: the server did not take {', '.join(outcome.not_applied)}")
     summarise(output, watched)
-    unfinished = report.failed or report.unknown or report.skipped
-    if unfinished and resume:
-        output.say(f"To go on: {shlex.join(resume)}")
+    unfinished = [part for part, report in watched.reports.items() if part in watched.failed or not _is_done(report)]
+    for command in _commands(unfinished):
+        output.say(f"To go on: {command}")
     if watched.interrupted:
         return INTERRUPTED
     if not unfinished:
         return DONE
-    return PARTLY if report.succeeded or report.unchanged else ERROR
+    return PARTLY if watched.report.succeeded or watched.report.unchanged else ERROR
+
+
+def _is_done(report: BulkReport[Any]) -> bool:
+    return not (report.failed or report.unknown or report.skipped)
+
+
+def show_outcomes(output: Output, watched: Watched) -> None:
+    """Print what became of each environment as a table; as JSON it was printed already."""
+    if output.json:
+        return
+    several = len(watched.reports) > 1
+    names = (*(("profile",) if several else ()), "id", "outcome")
+    rows = [
+        (*((part.profile,) if several else ()), one.ref.id, one.status)
+        for part, report in watched.reports.items()
+        for one in sorted(report, key=lambda one: one.ref.id)
+    ]
+    output.table(names, rows)
 
 
 def summarise(output: Output, watched: Watched) -> None:
@@ -141,7 +205,7 @@ def nothing_to_do(output: Output) -> int:
     Returns:
         The exit code.
     """
-    summarise(output, Watched(BulkReport(()), interrupted=False))
+    summarise(output, Watched({}, 0.0, interrupted=False))
     return DONE
 
 

@@ -6,18 +6,27 @@ from typing import Any
 
 import attrs
 
+from aioposthog_env.api.endpoints import (
+    DELETE,
+    DELETE_SECRET_TOKEN_BACKUP,
+    RESET_TOKEN,
+    ROTATE_SECRET_TOKEN,
+    Endpoint,
+)
 from aioposthog_env.bulk.each import Each
+from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.run import BulkRun
+from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.change import new_journal
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
 from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
+from aioposthog_env.cli.journals import new_journal, run_at
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import connected, finish, nothing_to_do, watch
+from aioposthog_env.cli.running import Part, finish, nothing_to_do, watch
 from aioposthog_env.errors import ScopeError
+from aioposthog_env.reports.rows import rows_of
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +37,7 @@ class Destructive:
         name: As it is typed.
         verb: What the person confirms, such as ``rotate``.
         doing: What the progress says.
+        endpoint: What is called.
         session: Whether the call takes a session only.
         arguments: What it was given, for the command that resumes it.
     """
@@ -35,6 +45,7 @@ class Destructive:
     name: str
     verb: str
     doing: str
+    endpoint: Endpoint
     session: bool = True
     arguments: Sequence[str] = ()
 
@@ -64,40 +75,74 @@ async def run_on(
 ) -> int:
     """Select, confirm, run, and say how to go on."""
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
-    told = Told(0, 2)
-    async with connect(connection, session=command.session, hooks=[told.hook, *reporting.hooks]) as environments:
-        reporting.host = environments.host
-        try:
-            start(environments.each([]))  # what the credential can never do is said before anybody is asked
-        except ScopeError as error:
-            error.message += (
-                " On the command line: set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies of a browser."
-            )
-            raise
+    by_id = names_ids(ids, choice)
+    async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
+        for site in sites:
+            _check_kind(site, start)
         # Names are read to be typed; a run that goes on may have deleted what they belong to.
-        selected = await chosen(environments, output, ids, choice, with_names=not how.yes)
-        if not selected:
+        selected = await chosen_at_each(sites, output, ids, choice, with_names=not how.yes)
+        every = [one for some in selected for one in some]
+        if not every:
             return nothing_to_do(output)
-        one = len(selected) == 1
-        phrase = f"{command.verb} {selected[0].name if one else f'{len(selected)} environments'}"
+        phrase = f"{command.verb} {every[0].name if len(every) == 1 else f'{len(every)} environments'}"
         confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
         path = how.journal or new_journal(command.name)
-        each = environments.each(
-            [item.ref for item in selected], concurrency=connection.concurrency, journal=path, keep="outcomes", adopt=True
-        )
-        told.total = len(selected)
-        resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
-        resume += ["--journal", str(path), *connected(connection), "--yes"]
-        watched = await watch(output, start(each), command.doing, told, environments.limiter, resume)
+        parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start)
+        watched = await watch(output, parts)
     output.say(f"Recorded in {path}.")
-    reporting.write(output, watched.report, names={item.ref.id: item.name for item in selected})
-    return finish(output, watched, resume)
+    rows = [
+        row
+        for site, some, part in zip(sites, selected, parts, strict=True)
+        for row in rows_of(watched.reports[part], site.host, {one.ref.id: one.name for one in some})
+    ]
+    reporting.write(output, [site.host for site in sites], rows=rows)
+    return finish(output, watched)
+
+
+def _check_kind(site: Site, start: Callable[[Each], BulkRun[Any]]) -> None:
+    """Say what the credential can never do before anybody is asked.
+
+    Raises:
+        ScopeError: It is of the wrong kind.
+    """
+    try:
+        start(site.environments.each([]))
+    except ScopeError as error:
+        error.message += " On the command line: set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies of a browser."
+        raise
+
+
+async def _parts(
+    command: Destructive,
+    connection: Connection,
+    selected: Sequence[tuple[Site, Sequence[Selected]]],
+    path: Path,
+    start: Callable[[Each], BulkRun[Any]],
+) -> list[Part[Any]]:
+    """The run at each host, all recorded in one journal. Each goes on by a command of its own, which names the ids."""
+    journal, parts = Journal(path), list[Part[Any]]()
+    for site, some in selected:
+        run = await run_at(path, site.host, command.endpoint.name, site.connection.profile)
+        each = site.environments.each(
+            [one.ref for one in some],
+            concurrency=connection.concurrency,
+            journal=journal,
+            run=run,
+            keep="outcomes",
+            adopt=True,
+        )
+        resume = ["aioposthog-env", command.name, *(str(one.ref.id) for one in some), *command.arguments]
+        resume += ["--journal", str(path), *site.arguments, "--yes"]
+        parts.append(site.part(start(each), command.doing, len(some), resume))
+    return parts
 
 
 async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, how: How) -> int:
     """Rotate secret tokens, and hand the new ones to a file."""
     arguments = ["--sink", str(sink), *(["--verify"] if verify else [])]
-    command = Destructive(name="rotate-secrets", verb="rotate", doing="rotating", arguments=arguments)
+    command = Destructive(
+        name="rotate-secrets", verb="rotate", doing="rotating", endpoint=ROTATE_SECRET_TOKEN, arguments=arguments
+    )
     return await run_on(
         command,
         connection,
@@ -111,7 +156,11 @@ async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, 
 async def delete_backups(connection: Connection, ids: Sequence[int], choice: Choice, *, min_age: float, how: How) -> int:
     """Drop the backups of secret tokens that are old enough."""
     command = Destructive(
-        name="delete-secret-backups", verb="drop backups of", doing="dropping", arguments=["--min-age", f"{min_age:g}"]
+        name="delete-secret-backups",
+        verb="drop backups of",
+        doing="dropping",
+        endpoint=DELETE_SECRET_TOKEN_BACKUP,
+        arguments=["--min-age", f"{min_age:g}"],
     )
     return await run_on(
         command,
@@ -125,11 +174,11 @@ async def delete_backups(connection: Connection, ids: Sequence[int], choice: Cho
 
 async def reset(connection: Connection, ids: Sequence[int], choice: Choice, how: How) -> int:
     """Replace project tokens."""
-    command = Destructive(name="reset-tokens", verb="reset", doing="resetting")
+    command = Destructive(name="reset-tokens", verb="reset", doing="resetting", endpoint=RESET_TOKEN)
     return await run_on(command, connection, ids, choice, lambda each: each.reset_token(), how)
 
 
 async def delete(connection: Connection, ids: Sequence[int], choice: Choice, how: How) -> int:
     """Delete environments."""
-    command = Destructive(name="delete", verb="delete", doing="deleting", session=False)
+    command = Destructive(name="delete", verb="delete", doing="deleting", endpoint=DELETE, session=False)
     return await run_on(command, connection, ids, choice, lambda each: each.delete(), how)

@@ -1,0 +1,161 @@
+"""What ``undo`` and ``runs`` do, and where commands record what they do.
+
+A run is found in its journal by what it does and where, so that a command goes on with it whether the host is named by a
+profile, by one of several, or by a variable.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import anyio
+from platformdirs import user_state_path
+
+from aioposthog_env.api.endpoints import UPDATE
+from aioposthog_env.bulk.journal import Journal, RunSummary
+from aioposthog_env.bulk.record import MAIN
+from aioposthog_env.cli import DONE, ERROR, PARTLY
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.hosts import connect_each
+from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.reporting import Reporting
+from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.errors import ConfigurationError, JournalError
+from aioposthog_env.reports.rows import rows_of
+
+
+async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool, report: Path | None) -> int:
+    """Give back what runs have changed: at one host the run that was named, else the only one there is."""
+    output, reporting = Output(json=connection.json), Reporting(report, "Settings given back")
+    journal = Journal(path)
+    held = await journal.runs()
+    if run is not None and run not in {one.name for one in held}:
+        raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {path}")
+    async with connect_each(connection, reporting, calls_each=2, by_id=run is not None) as sites:
+        undone = [(site, _changes_at(held, path, site.environments.host, run)) for site in sites]
+        total = 0
+        for site, one in undone:
+            changed = _changed(one)
+            total += changed
+            output.say(f"{site.words}The run {one.name!r} of {path} has changed {changed} environments.")
+        confirm(output, f"undo {total} environments", yes=yes, explicit=True)
+        parts = [
+            site.part(
+                site.environments.undo(journal, run=one.name, concurrency=connection.concurrency, keep="outcomes"),
+                "undoing",
+                _changed(one),
+                ["aioposthog-env", "undo", str(path), "--run", one.name, *site.arguments, "--yes"],
+            )
+            for site, one in undone
+        ]
+        watched = await watch(output, parts)
+        rows = [row for site, part in zip(sites, parts, strict=True) for row in rows_of(watched.reports[part], site.host)]
+    reporting.write(output, [site.host for site in sites], rows=rows)
+    return finish(output, watched)
+
+
+def _changes_at(held: Sequence[RunSummary], path: Path, host: str, run: str | None) -> RunSummary:
+    """The run to undo."""
+    here = [one for one in held if one.host == host and one.endpoint == UPDATE.name and one.undoes is None]
+    named = [one for one in held if one.name == run] if run is not None else here
+    if len(named) == 1:
+        return named[0]
+    if not named:
+        raise ConfigurationError(f"{path} holds no run that changed settings at {host}. See: aioposthog-env runs {path}")
+    names = ", ".join(one.name for one in named)
+    raise ConfigurationError(f"{path} holds several runs that changed settings at {host}: add --run with one of {names}.")
+
+
+def _changed(run: RunSummary) -> int:
+    return sum(run.counts.get(state, 0) for state in ("succeeded", "unknown", "intended"))
+
+
+async def run_at(journal: Path, host: str, endpoint: str, profile: str | None) -> str:
+    """The name of the run that a command begins, or goes on with.
+
+    Args:
+        journal: The file.
+        host: The origin.
+        endpoint: What is called.
+        profile: What the user calls the host.
+
+    Raises:
+        ConfigurationError: The file holds several such runs.
+        JournalError: It cannot be read.
+    """
+    held = await Journal(journal).runs() if await anyio.Path(journal).exists() else []
+    here = [one.name for one in held if one.host == host and one.endpoint == endpoint and one.undoes is None]
+    if len(here) > 1:
+        raise ConfigurationError(
+            f"{journal} holds several runs of {endpoint} at {host} ({', '.join(here)}), so it is not clear which is meant. "
+            "Take another journal, or go on from Python, where a run is named."
+        )
+    name = profile or MAIN
+    taken = {one.name for one in held}
+    return here[0] if here else name if name not in taken else f"{name} {endpoint}"
+
+
+async def runs(connection: Connection, places: Sequence[Path]) -> int:
+    """List the runs of journals."""
+    output = Output(json=connection.json)
+    found: list[Path] = []
+    for place in places or [journal_folder()]:
+        found += sorted(place.glob("*.db")) if place.is_dir() else [place]
+    rows: list[dict[str, object]] = []
+    every: list[Mapping[str, int]] = []
+    unreadable = 0
+    for path in found:
+        try:
+            held = await Journal(path).runs()
+        except JournalError as error:
+            output.say(str(error))
+            unreadable += 1
+            continue
+        for one in held:
+            every.append(one.counts)
+            rows.append(
+                {
+                    "journal": str(path),
+                    "run": one.name,
+                    "started": one.started.isoformat(timespec="seconds"),
+                    "host": one.host,
+                    "endpoint": one.endpoint,
+                    "counts": {state: count for state, count in one.counts.items() if count},
+                }
+            )
+    if connection.json:
+        for row in rows:
+            output.line(row)
+    else:
+        shown = [(*list(row.values())[:-1], _counted(counts)) for row, counts in zip(rows, every, strict=True)]
+        output.table(("journal", "run", "started", "host", "endpoint", "outcomes"), shown)
+        output.say(f"{len(rows)} runs")
+    for row, counts in zip(rows, every, strict=True):
+        if any(counts.get(state) for state in _UNFINISHED):
+            output.say(f"{row['journal']}, run {row['run']}: not finished; what began it goes on with the same --journal")
+    if not unreadable:
+        return DONE
+    return PARTLY if rows else ERROR
+
+
+_UNFINISHED: Final = ("intended", "unfinished", "failed", "unknown", "skipped")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def journal_folder() -> Path:
+    """Where runs are recorded that were given no journal."""
+    folder = user_state_path("aioposthog-env") / "runs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def new_journal(command: str) -> Path:
+    """A new file in that folder."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+    return journal_folder() / f"{now}-{command}-{os.getpid()}.db"
