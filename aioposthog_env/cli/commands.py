@@ -12,6 +12,7 @@ from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import Choice, chosen
+from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.cli.running import interruptible
@@ -232,11 +233,8 @@ def _value(name: str, text: str) -> JSONValue:
 
 def _finish(output: Output, report: BulkReport[Environment]) -> int:
     bad = [*report.failed, *report.unknown, *report.skipped]
-    for outcome in bad:
-        if outcome.reason != "stopped":
-            output.say(f"{outcome.ref.id}: {outcome.error or outcome.reason}")
-    if stopped := sum(outcome.reason == "stopped" for outcome in bad):
-        output.say(f"{stopped} were not begun.")
+    for line in what_failed(bad):
+        output.say(line)
     if not bad:
         return DONE
     return PARTLY if report.succeeded else ERROR

@@ -12,6 +12,7 @@ from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import Choice, chosen, names_ids
 from aioposthog_env.cli.commands import connect, identity
+from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import ask_each
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told
@@ -62,13 +63,11 @@ async def read(connection: Connection, ids: Sequence[int], choice: Choice, readi
             output.line(dict(zip(names, row, strict=True)))
     else:
         output.table(names, [tuple("" if cell is None else cell for cell in row) for row in rows])
-    bad = [
-        (profile, one)
-        for profile, report in answers.by_profile.items()
-        for one in (*report.failed, *report.skipped, *report.unknown)
-    ]
-    for profile, one in bad:
-        output.say(f"{f'{profile} ' if answers.several else ''}{one.ref.id}: {one.error or one.reason}")
+    bad = False
+    for profile, report in answers.by_profile.items():
+        for line in what_failed((*report.failed, *report.skipped, *report.unknown)):
+            output.say(f"{profile} {line}" if answers.several else line)
+            bad = True
     if not bad:
         return answers.code
     return PARTLY if any(by_profile.values()) else ERROR

@@ -17,6 +17,7 @@ from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told, live
 from aioposthog_env.limiter import RateLimiter
@@ -111,11 +112,8 @@ def finish(output: Output, watched: Watched, resume: Sequence[str] = ()) -> int:
         The exit code.
     """
     report = watched.report
-    for outcome in sorted(report, key=lambda one: one.ref.id):
-        if outcome.status in {"failed", "unknown"} or (outcome.status == "skipped" and outcome.reason != "stopped"):
-            output.say(f"{outcome.ref.id} {outcome.status}: {outcome.error or outcome.reason}")
-        elif outcome.not_applied:
-            output.say(f"{outcome.ref.id}: the server did not take {', '.join(outcome.not_applied)}")
+    for line in what_failed(report):
+        output.say(line)
     summarise(output, watched)
     unfinished = report.failed or report.unknown or report.skipped
     if unfinished and resume:

@@ -101,7 +101,7 @@ def test_a_part_that_failed_is_exit_code_3_and_all_of_it_1(served: Sandbox, capf
     assert run(["set", "1", "99", "anonymize_ips=true"]) == 3
     captured = capfd.readouterr()
     assert captured.out == "1\tsucceeded\n99\tfailed\n"
-    assert "99: update of environment 99: PostHog answered 404" in captured.err
+    assert "99 failed: update of environment 99: PostHog answered 404" in captured.err
     assert run(["show", "99"]) == 1
 
 
