@@ -18,12 +18,12 @@ from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
 from aioposthog_env.cli.commands import assigned, connect
 from aioposthog_env.cli.confirm import confirm
-from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import connected, finish, nothing_to_do, summarise, watch
 from aioposthog_env.environments import AsyncEnvironments
-from aioposthog_env.errors import ConfigurationError, JournalError
+from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError
 from aioposthog_env.settings_file import SettingsFile
 
 DEFAULT_MAX_AGE: Final = 600.0
@@ -61,6 +61,7 @@ class HowToApply:
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
     """Show what would change, and perhaps save it."""
     output = Output(json=connection.json)
+    check_place(save)
     async with connect(connection) as environments:
         plan = await _planned(environments, output, ids, choice, wanted, connection.concurrency)
     if save is not None:
@@ -89,7 +90,10 @@ async def _planned(
     else:
         desired = assigned(wanted.assignments)
     selected = await chosen(environments, output, ids, choice)
-    return await environments.plan(desired, [one.ref for one in selected], concurrency=concurrency)
+    plan = await environments.plan(desired, [one.ref for one in selected], concurrency=concurrency)
+    if plan.unreadable and not len(plan):
+        raise PostHogEnvError(f"None of {len(plan.unreadable)} environments could be read. The first: {plan.unreadable[0][1]}")
+    return plan
 
 
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
