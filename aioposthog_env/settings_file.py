@@ -127,7 +127,7 @@ def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml
 def _without_null(value: Any) -> Any:
     """A value without what TOML cannot hold: keys whose value is null, or a list that holds it."""
     if isinstance(value, list):
-        return [_without_null(one) for one in cast("list[Any]", value)]
+        return [_without_null(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(value, dict):
         return value
     given = cast("dict[str, Any]", value)

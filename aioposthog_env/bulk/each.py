@@ -165,7 +165,7 @@ class Each:
         Raises:
             ConfigurationError: The sink is none.
         """
-        following = AfterRotation(self.session, verify, None if sink is None else Sink(sink))
+        following = AfterRotation(self.session, verify, None if sink is None else Sink(sink, self.session.origin))
         return self._expecting(calls.rotate_secret_token, expected, settings, following)
 
     def delete_secret_token_backup(

@@ -32,13 +32,19 @@ AnySink: TypeAlias = Taker | str | os.PathLike[str]
 
 
 class Sink:
-    """Hands secrets over, one at a time. Open while the run goes on."""
+    """Hands secrets over, one at a time. Open while the run goes on.
 
-    def __init__(self, given: AnySink) -> None:
+    Args:
+        given: A callable, or the path of a file.
+        host: The origin of the environments, which a line of the file names.
+    """
+
+    def __init__(self, given: AnySink, host: str) -> None:
         if not callable(given) and not isinstance(given, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("sink takes a callable, or the path of a file.")
         self._take = given if callable(given) else None
         self._path = None if callable(given) else Path(given)
+        self._host = host
         self._file: IO[bytes] | None = None
         self._torn = False
         self._turn = anyio.Lock()
@@ -86,7 +92,7 @@ class Sink:
             if self._file is None:
                 await _call(cast("Taker", self._take), environment)
             else:
-                await in_thread(self._append, self._file, _line(environment))
+                await in_thread(self._append, self._file, _line(environment, self._host))
         except Exception as error:
             # A callable's words may hold the secret, and so may its error's arguments.
             number = error.errno if isinstance(error, OSError) else None
@@ -142,8 +148,9 @@ def _open(path: Path) -> IO[bytes]:
     return file
 
 
-def _line(environment: Environment) -> bytes:
+def _line(environment: Environment, host: str) -> bytes:
     line = {
+        "host": host,
         "environment": environment.id,
         "name": environment.name,
         "secret_api_token": cast("Secret", environment.secret_api_token).reveal(),

@@ -18,8 +18,9 @@ from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import Choice, chosen, names_ids
 from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import ask_each
-from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
@@ -38,13 +39,13 @@ async def export(
 ) -> int:
     """Write settings to a file that ``plan --settings`` takes."""
     output = Output(json=connection.json)
-    _check_place(path)
+    check_place(path)
     async with connect(connection) as environments:
         selected = await chosen(environments, output, ids, choice)
         read, code = await _read(environments, output, selected, connection.concurrency)
     if not read and selected:
         return code
-    text = dump_settings(read, format=format)
+    text = dump_settings(read, format="json" if connection.json else format)
     if path is None:
         output.text(text.rstrip("\n"))
         return code
@@ -55,12 +56,6 @@ async def export(
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     output.say(f"{len(read)} environments written to {path}.")
     return code
-
-
-def _check_place(path: Path | None) -> None:
-    """Before anything is asked, which may take minutes."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise ConfigurationError(f"{path} cannot be written: it is a folder, or its folder is not there.")
 
 
 async def _read(
@@ -75,8 +70,8 @@ async def _read(
     report = await environments.each(missing, concurrency=concurrency).retrieve()
     known |= {one.ref.id: one.value for one in report if one.value is not None}
     bad = [one for one in report if one.value is None]
-    for one in sorted(bad, key=lambda one: one.ref.id):
-        output.say(f"{one.ref.id}: {one.error or one.reason}")
+    for line in what_failed(bad):
+        output.say(line)
     return [known[id] for id in sorted(known)], DONE if not bad else PARTLY if known else ERROR
 
 

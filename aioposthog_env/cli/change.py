@@ -19,11 +19,11 @@ from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, run_at
-from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.environments import AsyncEnvironments
-from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.reports.rows import rows_of
 from aioposthog_env.settings_file import SettingsFile
@@ -62,8 +62,8 @@ class HowToApply:
 
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
     """Show what would change, and perhaps save it."""
-    output = Output(json=connection.json)
-    reporting = Reporting(None, "")
+    output, reporting = Output(json=connection.json), Reporting(None, "")
+    check_place(save)
     async with connect_each(connection, reporting, calls_each=1, by_id=names_ids(ids, choice)) as sites:
         plans = await _planned(sites, connection, output, ids, choice, wanted)
     if save is not None:
@@ -101,7 +101,11 @@ async def _planned(
 
     async def plan(site: Site) -> Plan:
         refs = [one.ref for one in selected[site]]
-        return await site.environments.plan(desired, refs, concurrency=connection.concurrency)
+        made = await site.environments.plan(desired, refs, concurrency=connection.concurrency)
+        if made.unreadable and not len(made):
+            first = made.unreadable[0][1]
+            raise PostHogEnvError(f"None of {len(made.unreadable)} environments could be read. The first: {first}")
+        return made
 
     return await at_each(sites, output, plan)
 

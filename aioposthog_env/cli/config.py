@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
+import anyio
+
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import Profile, config_path, load_profiles
@@ -43,7 +45,9 @@ async def config(what: Literal["show", "check", "path", "init"], *, json: bool) 
         return DONE
     profiles = load_profiles()
     if not json:
-        output.say(str(path) if os.path.exists(path) else f"{path}, which is not there; see: aioposthog-env config init")
+        output.say(
+            str(path) if await anyio.Path(path).exists() else f"{path}, which is not there; see: aioposthog-env config init"
+        )
     return await _show(output, path, profiles.values(), check=what == "check")
 
 

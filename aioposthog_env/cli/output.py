@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from aioposthog_env.errors import ConfigurationError
 
 
 class Output:
@@ -67,6 +70,16 @@ class Output:
         with Progress(*columns, console=self.words) as bar:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
+
+
+def check_place(path: Path | None) -> None:
+    """Look whether a file can be written there, before anything is asked, which may take minutes.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise ConfigurationError(f"{path} cannot be written: it is a folder, or its folder is not there.")
 
 
 def _harmless(text: str) -> str:

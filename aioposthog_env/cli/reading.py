@@ -12,6 +12,7 @@ from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen, names_ids
+from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import Answers, ask_each, chosen_at_each, connect_each
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
@@ -172,16 +173,12 @@ async def show(connection: Connection, ids: Sequence[int], choice: Choice) -> in
 
 def _told(output: Output, answers: Answers[BulkReport[Any]], *, done: bool) -> int:
     """Say what could not be read; the exit code."""
-    bad = [
-        (profile, one)
-        for profile, report in answers.by_profile.items()
-        for one in (*report.failed, *report.skipped, *report.unknown)
-    ]
-    for profile, one in bad:
-        output.say(f"{f'{profile} ' if answers.several else ''}{one.ref.id}: {one.error or one.reason}")
-    if not bad:
-        return answers.code
-    return PARTLY if done else ERROR
+    complete = True
+    for profile, report in answers.by_profile.items():
+        for line in what_failed(report):
+            output.say(f"{profile} {line}" if answers.several else line)
+            complete = False
+    return answers.code if complete else PARTLY if done else ERROR
 
 
 async def intent(

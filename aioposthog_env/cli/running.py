@@ -18,6 +18,7 @@ from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Bar, live
 from aioposthog_env.errors import PostHogEnvError
@@ -156,12 +157,8 @@ def finish(output: Output, watched: Watched) -> int:
     for part, error in watched.failed.items():
         output.say(f"{part.profile}: {error}")
     for part, report in watched.reports.items():
-        whose = f"{part.profile} " if part.profile else ""
-        for outcome in sorted(report, key=lambda one: one.ref.id):
-            if outcome.status in {"failed", "unknown"} or (outcome.status == "skipped" and outcome.reason != "stopped"):
-                output.say(f"{whose}{outcome.ref.id} {outcome.status}: {outcome.error or outcome.reason}")
-            elif outcome.not_applied:
-                output.say(f"{whose}{outcome.ref.id}: the server did not take {', '.join(outcome.not_applied)}")
+        for line in what_failed(report):
+            output.say(f"{part.profile} {line}" if part.profile else line)
     summarise(output, watched)
     unfinished = [part for part, report in watched.reports.items() if part in watched.failed or not _is_done(report)]
     for command in _commands(unfinished):

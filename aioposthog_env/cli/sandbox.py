@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from aioposthog_env.cli import DONE
-from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.sandbox import Sandbox
 from aioposthog_env.sandbox.eras import EraName
@@ -13,6 +13,7 @@ from aioposthog_env.sandbox.eras import EraName
 async def serve(number: int, *, era: EraName, port: int, load: Path | None, save: Path | None, json: bool) -> int:
     """Serve until interrupted, and save the scene then."""
     output = Output(json=json)
+    check_place(save)
     try:
         sandbox = Sandbox(number, era=era, port=port) if load is None else Sandbox.load(load, port=port)
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -208,19 +209,36 @@ def test_export_and_audit(served: Sandbox, tmp_path: Path, capfd: Output) -> Non
     assert json.loads(capfd.readouterr().out)["environments"][0]["settings"]["timezone"] == "Asia/Tokyo"
 
 
+def test_an_export_in_toml_leaves_out_null_and_is_read_again(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    served.environment(1).settings["app_urls"] = ["https://a.example", None]
+    served.environment(2).settings["app_urls"] = ["https://a.example"]
+    file = tmp_path / "all.toml"
+    assert run(["export", "1", "2", "--format", "toml", "-o", str(file)]) == 0
+    one, two = tomllib.loads(file.read_text())["environments"]
+    assert "app_urls" not in one["settings"]
+    assert two["settings"]["app_urls"] == ["https://a.example"]
+    assert "autocapture_opt_out" not in two["settings"]
+    assert run(["plan", "--settings", str(file)]) == 0
+    assert run(["export", "1", "--format", "yaml"]) == 0
+    assert "app_urls:" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("ending", ["html", "json", "md", "csv"])
 def test_a_report_of_what_was_changed_rotated_and_found(served: Sandbox, ending: str, tmp_path: Path, capfd: Output) -> None:
     served.environment(2).settings["name"] = "<script>alert(1)</script>"
-    applied, audited, rotated = (tmp_path / f"{name}.{ending}" for name in ("applied", "audited", "rotated"))
+    applied, audited, rotated, undone, changed = (tmp_path / f"{number}.{ending}" for number in range(5))
+    journal = str(tmp_path / "run.db")
     plan = str(tmp_path / "plan.json")
     assert run(["plan", "1", "2", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
-    assert run(["apply", plan, "--yes", "--report", str(applied)]) == 0
+    assert run(["apply", plan, "--yes", "--journal", journal, "--report", str(applied)]) == 0
     assert run(["audit", "--all", "--report", str(audited)]) == 3
     assert run(["rotate-secrets", "1", "--sink", str(tmp_path / "s"), "--yes", "--report", str(rotated)]) == 0
+    assert run(["set", "3", "timezone=Asia/Tokyo", "--report", str(changed)]) == 0
+    assert run(["undo", journal, "--yes", "--report", str(undone)]) == 0
     assert f"The report is {rotated}." in capfd.readouterr().err.replace("\n", "")
     assert "Asia/Tokyo" in applied.read_text()
     assert served.effects["rotate_secret_token", 1] == 1
-    for one in (applied, audited, rotated):
+    for one in (applied, audited, rotated, undone, changed):
         text = one.read_text()
         assert ending != "html" or "<script>alert" not in text
         assert not any(secret in text for secret in served.secrets)

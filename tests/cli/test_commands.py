@@ -60,7 +60,18 @@ def test_list(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     ]
     assert captured.err == "5 environments\n"
     assert run(["list", "--search", "0003", "--json"]) == 0
-    assert [one["id"] for one in json.loads(capfd.readouterr().out)] == [3]
+    assert [json.loads(line)["id"] for line in capfd.readouterr().out.splitlines()] == [3]
+
+
+@pytest.mark.parametrize("arguments", [["3", "1"], ["--name", "*0001", "--name", "*0003"], ["--where", "id == 1 or id == 3"]])
+def test_a_list_of_what_was_chosen(served: Sandbox, arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", *arguments, "--json"]) == 0
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(one["id"], one["name"], one["timezone"]) for one in found] == [
+        (1, "Environment 0001", "UTC"),
+        (3, "Environment 0003", "UTC"),
+    ]
+    assert run(["list", *arguments, "--search", "x"]) == 2
 
 
 def test_show_hides_secrets(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +98,9 @@ def test_set(served: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
         "name=5",
     ]
     assert run(["set", *arguments[:1], *arguments[2:], "--json"]) == 0
-    assert json.loads(capfd.readouterr().out) == [{"id": 1, "status": "succeeded", "error": None}]
+    outcome, summary = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (outcome["id"], outcome["status"], outcome["error"]) == (1, "succeeded", None)
+    assert summary["summary"]["succeeded"] == 1
     settings = served.environment(1).settings
     assert settings["timezone"] == "Europe/Berlin"
     assert settings["session_recording_sample_rate"] == "0.40"
@@ -101,7 +114,7 @@ def test_a_part_that_failed_is_exit_code_3_and_all_of_it_1(served: Sandbox, capf
     assert run(["set", "1", "99", "anonymize_ips=true"]) == 3
     captured = capfd.readouterr()
     assert captured.out == "1\tsucceeded\n99\tfailed\n"
-    assert "99: update of environment 99: PostHog answered 404" in captured.err
+    assert "99 failed: update of environment 99: PostHog answered 404" in captured.err
     assert run(["show", "99"]) == 1
 
 

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from aioposthog_env.cli.app import run
+from aioposthog_env.cli.profiles import load_profiles
+from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_commands import CLI, serving
 
@@ -48,8 +50,8 @@ def test_a_key_from_each_place(file: Path, source: str, monkeypatch: pytest.Monk
         place = sources(sandbox, monkeypatch, tmp_path)[source]
         write(file, f'[profiles.mine]\nhost = "{sandbox.url}"\n{source} = "{place}"\n')
         assert run(["list", "--profile", "mine", "--json"]) == 0
-        assert len(json.loads(capfd.readouterr().out)) == 3
-        assert run(["config", "--check"]) == 0
+        assert len(capfd.readouterr().out.splitlines()) == 3
+        assert run(["config", "check"]) == 0
         shown = capfd.readouterr()
         assert "a personal API key" in shown.out
         assert not any(secret in shown.out + shown.err for secret in sandbox.secrets)
@@ -121,7 +123,7 @@ def test_a_login_with_a_password_command(file: Path, tmp_path: Path, capfd: Outp
         profile = f'[profiles.mine]\nhost = "{sandbox.url}"\nemail = "{sandbox.user.email}"\n'
         write(file, f"{profile}password_command = \"cat '{tmp_path / 'password'}'\"\n")
         assert run(["demo-data", "1", "--profile", "mine"]) == 0
-        assert run(["config", "--check"]) == 0
+        assert run(["config", "check"]) == 0
         assert "a session" in capfd.readouterr().out
         write(file, f'{profile}password_command = "echo wrong"\n')
         assert run(["demo-data", "1", "--profile", "mine"]) == 1
@@ -179,7 +181,7 @@ def test_no_file_is_no_profile(file: Path, capfd: Output) -> None:
 
 def test_a_key_that_cannot_be_had_is_found_by_the_check(file: Path, capfd: Output) -> None:
     write(file, '[profiles.mine]\nhost = "us"\nkey_env = "NOT_SET"\n')
-    assert run(["config", "--check", "--json"]) == 3
+    assert run(["config", "check", "--json"]) == 3
     assert "NOT_SET" in json.loads(capfd.readouterr().out)["profiles"][0]["check"]
 
 
@@ -189,3 +191,24 @@ def test_the_profiles_of_the_docs_are_read(file: Path, capfd: Output) -> None:
     write(file, block)
     assert run(["config", "--json"]) == 0
     assert [one["key"] for one in json.loads(capfd.readouterr().out)["profiles"]] == ["command op", "keyring posthog/internal"]
+
+
+def test_a_file_to_fill_in(file: Path, capfd: Output) -> None:
+    assert run(["config"]) == 0
+    assert "which is not there" in capfd.readouterr().err
+    assert run(["config", "init"]) == 0
+    assert capfd.readouterr().out == f"{file}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert load_profiles() == {}
+    filled = re.sub(r"^# (?=\[|\w+ =)", "", file.read_text(), flags=re.M)
+    write(file, filled)
+    with pytest.raises(ConfigurationError, match="more than one place of its key"):
+        load_profiles()
+    one = re.sub("^(key_env|key_command|email|password_command) =.*$", "", filled, flags=re.M)
+    write(file, one)
+    assert load_profiles()["eu"].has_session
+    assert run(["config", "init"]) == 2
+    assert "left as it is" in " ".join(capfd.readouterr().err.split())
+    assert file.read_text() == one
+    assert run(["config", "path", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"path": str(file)}
