@@ -198,7 +198,7 @@ def rotated(id: int) -> Environment:
 
 async def test_a_line_that_was_written_in_part_is_taken_back(tmp_path: Path) -> None:
     path = tmp_path / "secrets.jsonl"
-    async with Sink(path) as sink:
+    async with Sink(path, "https://eu.posthog.com") as sink:
         await sink.hand_over(rotated(1))
         with Failing(path, "a+b") as file:
             whole, sink._file = sink._file, file  # pyright: ignore[reportPrivateUsage]
@@ -211,7 +211,7 @@ async def test_a_line_that_was_written_in_part_is_taken_back(tmp_path: Path) -> 
 
 async def test_a_torn_line_that_cannot_be_taken_back_is_the_last_that_is_written(tmp_path: Path) -> None:
     path = tmp_path / "secrets.jsonl"
-    async with Sink(path) as sink:
+    async with Sink(path, "https://eu.posthog.com") as sink:
         await sink.hand_over(rotated(1))
         with Failing(path, "a+b") as file:
             file.may_be_shortened = False
@@ -220,7 +220,7 @@ async def test_a_torn_line_that_cannot_be_taken_back_is_the_last_that_is_written
                 with pytest.raises(SinkError, match="Operation not permitted" if id == 2 else "torn line"):
                     await sink.hand_over(rotated(id))
         sink._file = whole  # pyright: ignore[reportPrivateUsage]
-    async with Sink(path) as sink:
+    async with Sink(path, "https://eu.posthog.com") as sink:
         await sink.hand_over(rotated(3))
     first, torn, third = path.read_text().splitlines()
     assert [json.loads(line)["environment"] for line in (first, third)] == [1, 3]
