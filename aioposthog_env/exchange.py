@@ -74,8 +74,8 @@ class Exchange:
         self._options = options
         self._call = call
         self._place = place
-        self.sender = Sender(host, options, call, place)
-        self.already_done = False
+        self.sender: Sender = Sender(host, options, call, place)
+        self.already_done: bool = False
         self._before_write = before_write
         self._style: Style | None = style
         self._sent_at = 0.0

@@ -107,9 +107,9 @@ class Sender:
         self._call = call
         self._place = place
         self._started = 0.0 if options.retry.deadline is None else anyio.current_time()
-        self.attempts = Attempts()
-        self.sent = 0
-        self.waited = 0.0
+        self.attempts: Attempts = Attempts()
+        self.sent: int = 0
+        self.waited: float = 0.0
 
     async def deliver(self, request: Request) -> Delivery:
         """One request, and a few more where the same server redirects it with verb and body kept."""
