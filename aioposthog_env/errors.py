@@ -80,11 +80,11 @@ class PostHogEnvError(Exception):
 
     def __init__(self, message: str, *, endpoint: str | None = None, environment_id: int | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message: str = message
         self.endpoint = endpoint
         self.environment_id = environment_id
-        self.attempts = 0
-        self.waited = 0.0
+        self.attempts: int = 0
+        self.waited: float = 0.0
 
     def __str__(self) -> str:
         if self.endpoint is None:
@@ -133,7 +133,7 @@ class InvalidSettingsError(ConfigurationError):
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[tuple[str, str], ...] = tuple(problems)
         listed = "; ".join(f"{field}: {problem}" for field, problem in self.problems)
         super().__init__(f"Nothing was sent, these settings would be refused: {listed}")
 
@@ -171,7 +171,7 @@ class OutcomeUnknownError(PostHogEnvError):
 
     def __init__(self, message: str, *, observations: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.observations = tuple(observations)
+        self.observations: tuple[str, ...] = tuple(observations)
 
 
 class TransportError(PostHogEnvError):
@@ -309,7 +309,7 @@ class SettingsNotAppliedError(PostHogEnvError):
             or f"{done}The server answered with success but did not take: {', '.join(fields)}. "
             "It ignores settings that its version does not know or that the plan does not include."
         )
-        self.fields = tuple(fields)
+        self.fields: tuple[str, ...] = tuple(fields)
         self.environment = environment
         self.action_done = action_done
 

@@ -1,6 +1,7 @@
 """One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows."""
 
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from aioposthog_env.errors import (
     DecodeError,
     NotFoundError,
     NotSentError,
+    OutcomeUnknownError,
     PermissionDeniedError,
     PostHogEnvError,
     RateLimitWaitTooLong,
@@ -47,6 +49,7 @@ from aioposthog_env.policy.delivery import (
 from aioposthog_env.policy.retry import Again, Attempts, ReadBack, decide
 from aioposthog_env.sending import Host, Options, Request, Sender
 from aioposthog_env.telemetry import (
+    ReadBackDecided,
     RetryScheduled,
     StyleFound,
     log,
@@ -74,8 +77,8 @@ class Exchange:
         self._options = options
         self._call = call
         self._place = place
-        self.sender = Sender(host, options, call, place)
-        self.already_done = False
+        self.sender: Sender = Sender(host, options, call, place)
+        self.already_done: bool = False
         self._before_write = before_write
         self._style: Style | None = style
         self._sent_at = 0.0
@@ -247,13 +250,15 @@ class Exchange:
             return await self._what_happened(doubt, style)
         observations = [f"an earlier run may have sent it {doubt.age:.0f} s ago"]
         if doubt.before is None:
-            raise recovery.outcome_unknown(endpoint.name, observations)
+            raise self._unknown(None, observations)
         seen = await self._watch(doubt.before, style, max(0.0, policy.settle - doubt.age))
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
+            self._tell_decision(seen.verdict, "done", observations)
             return cast("Reply", seen.environment)
         if seen.verdict is not recovery.Verdict.UNCHANGED or not policy.resend_after_settle:
-            raise recovery.outcome_unknown(endpoint.name, observations)
+            raise self._unknown(seen.verdict, observations)
+        self._tell_decision(seen.verdict, "send again", observations)
         return None
 
     async def _what_happened(self, doubt: recovery.Doubt, style: Style) -> Reply:
@@ -288,7 +293,7 @@ class Exchange:
             name = None if self._call.asked is None else self._call.asked.name
             observations.append(await LostCreate(self.sender, self._place, style, name, self._sent_at).candidates())
         if self._before is None or style is None or not policy.read_back:
-            raise recovery.outcome_unknown(endpoint.name, observations)
+            raise self._unknown(None, observations)
         over = recovery.handler_is_over(delivery)
         settle = policy.settle_after_500 if over else policy.settle
         left = self.sender.time_left()
@@ -298,12 +303,30 @@ class Exchange:
         seen = await self._watch(self._before, style, patience)
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
+            self._tell_decision(seen.verdict, "done", observations)
             return cast("Reply", seen.environment)
         may_resend = (over or policy.resend_after_settle) and patience == settle and not self._resent
         if seen.verdict is not recovery.Verdict.UNCHANGED or not may_resend:
-            raise recovery.outcome_unknown(endpoint.name, observations)
+            raise self._unknown(seen.verdict, observations)
         self._resent = True
+        self._tell_decision(seen.verdict, "send again", observations)
         return None
+
+    def _unknown(self, verdict: recovery.Verdict | None, observations: Sequence[str]) -> OutcomeUnknownError:
+        """The error for a call of which it cannot be told whether it happened."""
+        self._tell_decision(verdict, "unknown", observations)
+        return recovery.outcome_unknown(self._call.endpoint.name, observations)
+
+    def _tell_decision(self, verdict: recovery.Verdict | None, decision: str, observations: Sequence[str]) -> None:
+        self.sender.tell(
+            ReadBackDecided(
+                endpoint=self._call.endpoint.name,
+                environment_id=self._place.environment_id,
+                verdict=None if verdict is None else verdict.value,
+                decision=decision,
+                observations=tuple(observations),
+            )
+        )
 
     async def _watch(self, before: recovery.Marks, style: Style, patience: float) -> recovery.Watch:
         """Look at the environment until something has changed or the patience is over."""

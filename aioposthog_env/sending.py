@@ -1,6 +1,7 @@
 """Sending the requests of one call: each within the limit, exactly once, and followed where the same server redirects it."""
 
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -17,10 +18,21 @@ from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, Refused, Reply, Throttled, classify
 from aioposthog_env.policy.rate_limit import Slot
 from aioposthog_env.policy.retry import Attempts, RetryBudget, RetryPolicy
-from aioposthog_env.telemetry import AttemptFinished, DeprecationSeen, Event, Hook, LimiterWaited, log, tell
+from aioposthog_env.telemetry import (
+    AttemptFinished,
+    AttemptStarted,
+    DeprecationSeen,
+    Event,
+    Hook,
+    LimiterWaited,
+    log,
+    tell,
+)
 from aioposthog_env.transport import USER_AGENT, Timeout, Transport
 
 _MAX_REDIRECTS: Final = 3
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CANCELLED: Final = Lost("cancelled")
 
 Limiter: TypeAlias = RateLimiter | Literal["shared"] | None
 
@@ -107,21 +119,23 @@ class Sender:
         self._call = call
         self._place = place
         self._started = 0.0 if options.retry.deadline is None else anyio.current_time()
-        self.attempts = Attempts()
-        self.sent = 0
-        self.waited = 0.0
+        self.attempts: Attempts = Attempts()
+        self.sent: int = 0
+        self.waited: float = 0.0
+        self._asked: list[str] = []
 
     async def deliver(self, request: Request) -> Delivery:
         """One request, and a few more where the same server redirects it with verb and body kept."""
+        asked = request.path
         for _ in range(_MAX_REDIRECTS):
-            delivery = await self._attempt(request)
+            delivery = await self._attempt(request, asked)
             if not isinstance(delivery, Redirected):
                 return delivery
             target = self._redirect(delivery.reply, request)
             if target is None:
                 return Refused(delivery.reply)
             request = attrs.evolve(request, path=target)
-        delivery = await self._attempt(request)
+        delivery = await self._attempt(request, asked)
         return Refused(delivery.reply) if isinstance(delivery, Redirected) else delivery
 
     def _redirect(self, reply: Reply, request: Request) -> str | None:
@@ -141,30 +155,36 @@ class Sender:
             return None
         return target.path + (f"?{target.query}" if target.query else "")
 
-    async def _attempt(self, request: Request) -> Delivery:
-        """Exactly one request, within the limit."""
+    async def _attempt(self, request: Request, asked: str) -> Delivery:
+        """Exactly one request, within the limit.
+
+        Args:
+            request: What to send.
+            asked: The path that was asked, where this request follows a redirect.
+        """
         limiter, hooks = self._host.limiter, self._options.hooks
         slot = await self._slot(limiter) if limiter is not None else None
-        started = anyio.current_time() if hooks else 0.0
         self.sent += 1
-        delivery: Delivery = Lost("cancelled")
+        headers = self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None)
+        started: AttemptStarted | None = None
+        began = 0.0
+        if hooks:
+            started, began = self._started_now(request, asked), anyio.current_time()
+            headers = _with_added(headers, started.headers)
+        delivery: Delivery = _CANCELLED
         try:
             answer = await self._host.transport.send(
-                request.endpoint.verb,
-                request.path,
-                headers=self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None),
-                body=request.body,
-                timeout=self._timeout(),
+                request.endpoint.verb, request.path, headers=headers, body=request.body, timeout=self._timeout()
             )
             delivery = classify(answer) if isinstance(answer, Reply) else answer
         finally:
             if limiter is not None and slot is not None:
                 _give_back(limiter, slot, delivery)
+            if started is not None:
+                self.tell(_finished(started, delivery, anyio.current_time() - began))
         self.attempts.count(delivery)
         if isinstance(answer, Reply) and "Deprecation" in answer.headers:
             self._note_deprecation(request, answer)
-        if hooks:
-            self.tell(self._finished(request, delivery, anyio.current_time() - started))
         return delivery
 
     async def _slot(self, limiter: RateLimiter) -> Slot:
@@ -214,20 +234,52 @@ class Sender:
         log.warning("PostHog announces the end of %s (sunset %s, successor %s): %s", here, event.sunset, event.successor, then)
         self.tell(event)
 
-    def _finished(self, request: Request, delivery: Delivery, seconds: float) -> AttemptFinished:
-        reply = getattr(delivery, "reply", None)
-        return AttemptFinished(
-            endpoint=request.endpoint.name,
+    def _started_now(self, request: Request, asked: str) -> AttemptStarted:
+        """Tell the hooks that a request is about to leave."""
+        name = request.endpoint.name
+        event = AttemptStarted(
+            endpoint=name,
             environment_id=self._place.environment_id,
             attempt=self.sent,
-            outcome=type(delivery).__name__.lower(),
-            status=reply.status if isinstance(reply, Reply) else None,
-            seconds=seconds,
+            resend=self._asked.count(name),
+            host=self._host.origin,
+            verb=request.endpoint.verb,
+            path=_anonymous(asked, self._place),
         )
+        self._asked.append(name)
+        self.tell(event)
+        return event
 
     def tell(self, event: Event) -> None:
         """Tell the hooks."""
         tell(self._options.hooks, event)
+
+
+def _finished(started: AttemptStarted, delivery: Delivery, seconds: float) -> AttemptFinished:
+    reply = getattr(delivery, "reply", None)
+    return AttemptFinished(
+        endpoint=started.endpoint,
+        environment_id=started.environment_id,
+        attempt=started.attempt,
+        outcome="cancelled" if delivery is _CANCELLED else type(delivery).__name__.lower(),
+        status=reply.status if isinstance(reply, Reply) else None,
+        seconds=seconds,
+        started=started,
+    )
+
+
+def _with_added(own: dict[str, str], added: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request with those that hooks have added."""
+    if not added:
+        return own
+    taken = {name.lower() for name in own}
+    merged = dict(own)
+    for name, value in added.items():
+        if name.lower() not in taken and _HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable():
+            merged[name] = value
+        else:
+            log.warning("A hook has added the header %r, which cannot be sent or is the client's own; it is left out", name)
+    return merged
 
 
 def _give_back(limiter: RateLimiter, slot: Slot, delivery: Delivery) -> None:

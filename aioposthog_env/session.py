@@ -126,7 +126,7 @@ class PostHogSession:
         self._host = Host(origin, credential, transport, RouteMemory(check_routes(routes)))
         self._limiter: Limiter = limiter
         self._access = _Access()
-        self.options = Options(
+        self.options: Options = Options(
             retry=retry or RetryPolicy(),
             timeout=timeout or Timeout(),
             enforce_scopes=enforce_scopes,

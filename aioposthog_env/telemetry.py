@@ -1,17 +1,48 @@
 """What a client tells its hooks: one frozen record per thing that happens. No record holds a secret.
 
-A hook is a plain callable that takes the record. It runs in the event loop, so it must not block. A hook that raises is
-logged and does not disturb the call.
+A hook is a plain callable that takes the record. It runs in the event loop, in the task that makes the call, so it must not
+block. A hook that raises an ``Exception`` disturbs nothing: it is logged with its traceback as an error of the logger
+``aioposthog_env``, the other hooks are told all the same, and the call goes on.
+
+``LoggingHook`` writes the records to a log; ``aioposthog_env.otel`` makes spans and metrics of them.
 """
 
 import logging
+import re
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 log: Final = logging.getLogger("aioposthog_env")
 log.addHandler(logging.NullHandler())
+
+
+@attrs.frozen(kw_only=True)
+class AttemptStarted:
+    """One request is about to leave. Exactly one ``AttemptFinished`` follows, also where the call is cancelled.
+
+    Attributes:
+        endpoint: The endpoint's name.
+        environment_id: The environment; None where the call names none.
+        attempt: The number of this request within its call, from 1.
+        resend: How many requests to the same endpoint the call has sent before.
+        host: The origin that it goes to.
+        verb: The HTTP verb.
+        path: The path without its query, with ids replaced by ``{id}``; where a redirect is followed, the one that was asked
+            first.
+        headers: Where a hook puts headers that the request is to carry, such as ``traceparent``. The client's own headers
+            stay as they are, and what cannot be a header is left out with a warning.
+    """
+
+    endpoint: str
+    environment_id: int | None
+    attempt: int
+    resend: int
+    host: str
+    verb: str
+    path: str
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -22,9 +53,10 @@ class AttemptFinished:
         endpoint: The endpoint's name.
         environment_id: The environment; None where the call names none.
         attempt: The number of this request within its call, from 1.
-        outcome: ``answered``, ``refused``, ``throttled``, ``redirected``, ``failed``, ``lost`` or ``notsent``.
+        outcome: ``answered``, ``refused``, ``throttled``, ``redirected``, ``failed``, ``lost``, ``notsent`` or ``cancelled``.
         status: The HTTP status; None where no answer came.
         seconds: How long it took, without waiting for the rate limit.
+        started: The very record that was told when it began.
     """
 
     endpoint: str
@@ -33,6 +65,7 @@ class AttemptFinished:
     outcome: str
     status: int | None
     seconds: float
+    started: AttemptStarted = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,7 +131,60 @@ class Polled:
     wait: float
 
 
-Event: TypeAlias = AttemptFinished | RetryScheduled | LimiterWaited | StyleFound | DeprecationSeen | Polled
+@attrs.frozen(kw_only=True)
+class ReadBackDecided:
+    """After a lost answer the environment was looked at, and it is decided what follows.
+
+    Attributes:
+        endpoint: The call whose answer was lost.
+        environment_id: The environment; None where the call names none.
+        verdict: What the last look told: ``happened``, ``unchanged`` or ``unclear``; None where nothing was, or could be, read.
+        decision: ``done``: what was read is the result; ``send again``; or ``unknown``: the call raises
+            ``OutcomeUnknownError``.
+        observations: What was seen, in order, as sentences. Secrets appear as digests only.
+    """
+
+    endpoint: str
+    environment_id: int | None
+    verdict: str | None
+    decision: str
+    observations: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ItemFinished:
+    """One environment of a bulk run has its outcome.
+
+    Attributes:
+        endpoint: The endpoint that the run calls.
+        environment_id: The environment.
+        status: As of ``Outcome``: ``succeeded``, ``unchanged``, ``failed``, ``unknown`` or ``skipped``.
+        reason: As of ``Outcome``: why it is unchanged or skipped.
+        error: The class of its error; None where there is none.
+        attempts: Requests sent for it.
+        waited: Seconds spent waiting, for the rate limit and between attempts.
+    """
+
+    endpoint: str
+    environment_id: int
+    status: str
+    reason: str | None
+    error: str | None
+    attempts: int
+    waited: float
+
+
+Event: TypeAlias = (
+    AttemptStarted
+    | AttemptFinished
+    | RetryScheduled
+    | LimiterWaited
+    | StyleFound
+    | DeprecationSeen
+    | Polled
+    | ReadBackDecided
+    | ItemFinished
+)
 Hook: TypeAlias = Callable[[Event], None]
 
 
@@ -109,3 +195,53 @@ def tell(hooks: Sequence[Hook], event: Event) -> None:
             hook(event)
         except Exception:
             log.exception("A telemetry hook failed on %s", type(event).__name__)
+
+
+_LEVELS: Final[dict[type[Event], int]] = {
+    AttemptStarted: logging.DEBUG,
+    AttemptFinished: logging.DEBUG,
+    Polled: logging.DEBUG,
+    LimiterWaited: logging.INFO,
+    RetryScheduled: logging.INFO,
+    StyleFound: logging.INFO,
+    ItemFinished: logging.INFO,
+    DeprecationSeen: logging.WARNING,
+    ReadBackDecided: logging.WARNING,
+}
+
+
+class LoggingHook:
+    """A hook that writes each record as one line to a log, and its fields as ``extra`` for structured logging.
+
+    The line is ``retry_scheduled endpoint='update' environment_id=42 …``. In ``extra`` the fields have the prefix
+    ``posthog_``, so that they cannot collide with those of ``logging.LogRecord``, and ``posthog_event`` is the name of the
+    record. Requests and polls are logged as DEBUG; what a run waits for, repeats and finishes as INFO; announced ends of
+    paths and lost answers as WARNING.
+
+    Args:
+        logger: Where to; None for the logger ``aioposthog_env.telemetry``.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._log = logger or logging.getLogger("aioposthog_env.telemetry")
+
+    def __call__(self, event: Event) -> None:
+        """Log a record."""
+        level = _LEVELS[type(event)]
+        if not self._log.isEnabledFor(level):
+            return
+        name, fields = name_of(event), fields_of(event)
+        # The values are written as Python writes them, so that nothing in them can begin a line of its own.
+        line = " ".join(f"{field}={value!r}" for field, value in fields.items())
+        extra = {f"posthog_{field}": value for field, value in fields.items()}
+        self._log.log(level, "%s %s", name, line, extra={"posthog_event": name} | extra)
+
+
+def name_of(event: Event) -> str:
+    """The name of a record, such as ``retry_scheduled``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """The fields of a record that are shown."""
+    return attrs.asdict(event, recurse=False, filter=lambda field, _: bool(field.repr))

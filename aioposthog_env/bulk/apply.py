@@ -141,6 +141,8 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         canary=how.canary,
         record=record,
         keep=how.keep,
+        endpoint=UPDATE.name,
+        hooks=session.options.hooks,
     )
 
 
@@ -203,7 +205,16 @@ def undo_run(
             result, not_applied=tuple(sorted(back.not_kept + back.changed)), reason="not kept" if back.not_kept else None
         )
 
-    return BulkRun(refs(), work, concurrency=concurrency, stop_after_failures=stop_after_failures, record=record, keep=keep)
+    return BulkRun(
+        refs(),
+        work,
+        concurrency=concurrency,
+        stop_after_failures=stop_after_failures,
+        record=record,
+        keep=keep,
+        endpoint=UPDATE.name,
+        hooks=session.options.hooks,
+    )
 
 
 @attrs.define

@@ -8,7 +8,7 @@ import attrs
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import UPDATE, Endpoint
+from aioposthog_env.api.endpoints import ACTIVITY, UPDATE, Endpoint
 from aioposthog_env.api.routes import Place
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest
@@ -88,7 +88,7 @@ class Each:
         async def work(ref: EnvironmentRef) -> Result[Environment]:
             return await self._send(calls.update(given(ref), expected=expected), ref, record)
 
-        return self._run(work, record)
+        return self._run(UPDATE, work, record)
 
     def delete(self) -> BulkRun[None]:
         """Delete each environment."""
@@ -100,7 +100,7 @@ class Each:
         Args:
             limit: The most entries per environment; None for all.
         """
-        self._check(calls.activity_page(page=1, limit=1).endpoint)
+        self._check(ACTIVITY)
 
         async def work(ref: EnvironmentRef) -> Result[list[ActivityEntry]]:
             entries: list[ActivityEntry] = []
@@ -113,7 +113,7 @@ class Each:
                     break
             return Result(entries[:limit], attempts, waited)
 
-        return self._run(work)
+        return self._run(ACTIVITY, work)
 
     def add_product_intent(
         self,
@@ -198,7 +198,7 @@ class Each:
             except StateChangedError as error:
                 raise Skip("too young", error, error.attempts, error.waited) from None
 
-        return self._run(work, record)
+        return self._run(call.endpoint, work, record)
 
     def settings_as_of(self, at: datetime, names: Collection[str]) -> BulkRun[TeamSettings]:
         """Read what settings of each environment were at a time."""
@@ -242,7 +242,7 @@ class Each:
             result = await self._send(call, ref, record, check)
             return result if following is None else await following.finish(result, ref)
 
-        return self._run(work, record, None if following is None else following.sink)
+        return self._run(plain.endpoint, work, record, None if following is None else following.sink)
 
     def _call(self, call: Call[T]) -> BulkRun[T]:
         record = self._record(call.endpoint, body_digest(call.body))
@@ -250,7 +250,7 @@ class Each:
         async def work(ref: EnvironmentRef) -> Result[T]:
             return await self._send(call, ref, record)
 
-        return self._run(work, record)
+        return self._run(call.endpoint, work, record)
 
     async def _send(
         self, call: Call[T], ref: EnvironmentRef, record: RunRecord | None, check: Check | None = None
@@ -287,7 +287,9 @@ class Each:
     def _check(self, endpoint: Endpoint) -> None:
         self.session.check_kind(endpoint)
 
-    def _run(self, work: Work[Any], record: RunRecord | None = None, sink: Sink | None = None) -> BulkRun[Any]:
+    def _run(
+        self, endpoint: Endpoint, work: Work[Any], record: RunRecord | None = None, sink: Sink | None = None
+    ) -> BulkRun[Any]:
         return BulkRun(
             self._refs,
             work,
@@ -296,6 +298,8 @@ class Each:
             record=record,
             sink=sink,
             keep=self._keep,
+            endpoint=endpoint.name,
+            hooks=self.session.options.hooks,
         )
 
 

@@ -165,7 +165,7 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._db: Connection | None = None
         self._users = 0
         self._running: set[str] = set()

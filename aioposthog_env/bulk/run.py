@@ -13,7 +13,7 @@ workers wait. Leaving the ``async with`` early cancels the workers; calls in fli
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
@@ -33,6 +33,7 @@ from aioposthog_env.errors import (
 )
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
 from aioposthog_env.session import Result
+from aioposthog_env.telemetry import Hook, ItemFinished, tell
 
 T = TypeVar("T")
 
@@ -118,7 +119,11 @@ class BulkRun(Generic[T]):
         record: RunRecord | None = None,
         sink: Sink | None = None,
         keep: Keep = "values",
+        endpoint: str = "",
+        hooks: Sequence[Hook] = (),
     ) -> None:
+        self._endpoint = endpoint
+        self._hooks = hooks
         self._source = refs
         self._work = work
         self._concurrency = concurrency
@@ -236,6 +241,8 @@ class BulkRun(Generic[T]):
             outcome = await self._one(ref)
             if self._record is not None:
                 await self._conclude(self._record, outcome)
+            if self._hooks:
+                tell(self._hooks, _finished(self._endpoint, outcome))
             await keep(outcome)
 
     async def _conclude(self, record: RunRecord, outcome: Outcome[T]) -> None:
@@ -279,6 +286,18 @@ class BulkRun(Generic[T]):
         if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
             self._stopped_by = error
         return failure(ref, error)
+
+
+def _finished(endpoint: str, outcome: Outcome[Any]) -> ItemFinished:
+    return ItemFinished(
+        endpoint=endpoint,
+        environment_id=outcome.ref.id,
+        status=outcome.status,
+        reason=outcome.reason,
+        error=None if outcome.error is None else type(outcome.error).__name__,
+        attempts=outcome.attempts,
+        waited=outcome.waited,
+    )
 
 
 def checked_refs(refs: Refs) -> Refs:

@@ -33,7 +33,7 @@ Examples:
     aioposthog-env show 1 --sandbox
 """
 
-app = App(
+app: App = App(
     name="aioposthog-env",
     help="The safe way to read and change many PostHog environments at once.",
     help_epilogue=EPILOGUE,

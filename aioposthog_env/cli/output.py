@@ -19,7 +19,7 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         self.json = json
-        self.words = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.words: Console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._data = Console(highlight=False)
 
     def say(self, sentence: str) -> None:

@@ -75,8 +75,8 @@ class SlidingLog:
     __slots__ = ("_answered", "_held", "limit", "share")
 
     def __init__(self, limit: RateLimit) -> None:
-        self.limit = limit
-        self.share = limit.count
+        self.limit: RateLimit = limit
+        self.share: int = limit.count
         self._held = limit.window * _HELD
         self._answered: deque[float] = deque()
 
@@ -134,10 +134,10 @@ class RateLimitState:
     def __init__(self, limits: Sequence[RateLimit] = SERVER_LIMITS) -> None:
         if not limits:
             raise ConfigurationError("A rate limiter needs at least one RateLimit; for none, pass limiter=None.")
-        self.logs = tuple(SlidingLog(limit) for limit in sorted(limits, key=lambda limit: limit.window))
-        self.in_flight = 0
-        self.not_before = -math.inf
-        self.refusals = 0
+        self.logs: tuple[SlidingLog, ...] = tuple(SlidingLog(limit) for limit in sorted(limits, key=lambda limit: limit.window))
+        self.in_flight: int = 0
+        self.not_before: float = -math.inf
+        self.refusals: int = 0
         self._cut_at = -math.inf
         self._probe_from = math.inf
         self._won = 0

@@ -14,7 +14,7 @@ class Problem(Exception):  # noqa: N818  the server's word for no
         super().__init__(detail)
         self.status = status
         self.body: JSON = {"type": type, "code": code, "detail": detail, "attr": attr}
-        self.headers = headers or {}
+        self.headers: dict[str, str] = headers or {}
 
 
 class PlainProblem(Problem):
@@ -22,7 +22,7 @@ class PlainProblem(Problem):
 
     def __init__(self, status: int, error: str) -> None:
         super().__init__(status, "", "", error)
-        self.body = {"error": error}
+        self.body: JSON = {"error": error}
 
 
 def invalid(detail: str, attr: str | None = None, code: str = "invalid_input") -> Problem:

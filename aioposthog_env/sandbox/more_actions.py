@@ -157,6 +157,10 @@ def _rules(what: str) -> tuple[Action, Action]:
     return read, write
 
 
+access_controls: Action
+set_access_control: Action
+resource_access_controls: Action
+set_resource_access_control: Action
 access_controls, set_access_control = _rules("access_controls")
 resource_access_controls, set_resource_access_control = _rules("resource_access_controls")
 

@@ -96,7 +96,7 @@ class Sandbox:
         self._calls: list[SandboxCall] = []
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
-        self.organization_id = self._state.unique_id()
+        self.organization_id: str = self._state.unique_id()
         self._state.add_user("Alice", {self.organization_id: OWNER})
         self._state.add_user("Bob", {self.organization_id: MEMBER})
         self._seed(environments, lacking_anonymize_ips, environments_per_project)

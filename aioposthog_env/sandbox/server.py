@@ -66,7 +66,7 @@ class Server:
 
     def __init__(self, state: State, throttle: Throttle | None, *, unstable_order: bool) -> None:
         self.state = state
-        self.refusals = 0
+        self.refusals: int = 0
         self._throttle = ThrottleLogs(throttle) if throttle is not None else None
         self._race = throttle is not None and throttle.race
         self._unstable_order = unstable_order

@@ -114,7 +114,7 @@ class State:
 
     def __init__(self, rules: EraRules, rng: random.Random) -> None:
         self.rules = rules
-        self.plan = Plan()
+        self.plan: Plan = Plan()
         self.keys_for_admins_only = False
         self.rng = rng
         self.environments: dict[int, SandboxEnvironment] = {}
@@ -123,8 +123,8 @@ class State:
         self.sessions: dict[str, tuple[str, SandboxUser]] = {}
         self.secrets: set[str] = set()
         self.effects: Counter[tuple[str, int]] = Counter()
-        self.next_id = 1
-        self.clock = _BEGINNING
+        self.next_id: int = 1
+        self.clock: datetime = _BEGINNING
         self.served = False
 
     def now(self) -> datetime:

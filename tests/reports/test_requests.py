@@ -10,9 +10,12 @@ from aioposthog_env import AsyncEnvironments, PersonalAPIKey, RateLimit, Sandbox
 from aioposthog_env.reports import RequestMark
 from aioposthog_env.reports.chart import HEIGHT, WIDTH, charts, duration
 from aioposthog_env.reports.requests import RequestLog
-from aioposthog_env.telemetry import AttemptFinished, LimiterWaited
+from aioposthog_env.telemetry import AttemptFinished, AttemptStarted, LimiterWaited
 
-FINISHED = AttemptFinished(endpoint="update", environment_id=1, attempt=1, outcome="answered", status=200, seconds=0.1)
+STARTED = AttemptStarted(endpoint="update", environment_id=1, attempt=1, resend=0, host="", verb="PATCH", path="")
+FINISHED = AttemptFinished(
+    endpoint="update", environment_id=1, attempt=1, outcome="answered", status=200, seconds=0.1, started=STARTED
+)
 
 
 async def test_a_client_tells_the_log_of_its_requests() -> None:
