@@ -237,12 +237,11 @@ def resolve_host(host: str | None, *, allow_insecure_http: bool = False) -> str:
         ConfigurationError: Not a URL, an ingestion host, or plain http to a host that is not this machine.
     """
     given = (host if host is not None else os.environ.get("POSTHOG_HOST", "").strip() or "us").strip()
-    url = urlsplit(REGIONS.get(given.lower(), given))
-    name = url.hostname or ""
     try:
-        port = url.port
+        url = urlsplit(REGIONS.get(given.lower(), given))
+        name, port = url.hostname or "", url.port
     except ValueError:
-        port = 0
+        url, name, port = urlsplit(""), "", 0
     # The value is not repeated in full: what stands before an @ may be a password.
     if url.scheme not in {"http", "https"} or not name or port == 0 or not given.isprintable() or " " in given:
         raise ConfigurationError(

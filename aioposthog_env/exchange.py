@@ -47,6 +47,7 @@ from aioposthog_env.policy.delivery import (
     Throttled,
 )
 from aioposthog_env.policy.retry import Again, Attempts, ReadBack, decide
+from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.sending import Host, Options, Request, Sender
 from aioposthog_env.telemetry import (
     ReadBackDecided,
@@ -155,7 +156,7 @@ class Exchange:
         if not (marks or call.expected or call.expected_settings or wanted):
             return None
         reply = await self._look(style, marks=marks)
-        self.already_done = self._compared(recovery.server_time(reply.headers.get("Date"))) is recovery.Plan.DONE
+        self.already_done = self._compared(http_date(reply.headers.get("Date"))) is recovery.Plan.DONE
         return reply if self.already_done else None
 
     async def _look(self, style: Style, *, marks: bool) -> Reply:

@@ -17,6 +17,7 @@ from aioposthog_env.api.routes import Place, Style, path
 from aioposthog_env.errors import PostHogEnvError
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import Answered, Reply
+from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.sending import Request, Sender
 
 
@@ -46,7 +47,7 @@ class LostCreate:
             return "the environments could not be read"
         if not isinstance(self.name, str):
             return "no name was asked for"
-        now = recovery.server_time(reply.headers.get("Date"))
+        now = http_date(reply.headers.get("Date"))
         # What has passed here is at least what has passed there, so this is no later than the call was sent.
         sent = None if now is None else now - timedelta(seconds=anyio.current_time() - self.sent_at)
         page: Any = replies.decode_success(asking.endpoint, reply.body)

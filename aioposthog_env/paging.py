@@ -22,6 +22,12 @@ LIST_PAGE: Final = 10_000
 _LIST_READS: Final = 5
 ACTIVITY_PAGE: Final = 100
 
+MOST_LIST_PAGES: Final = 1_000
+MOST_ACTIVITY_PAGES: Final = 10_000
+"""How many pages are read before a server that names ever more of them is not believed."""
+_MOST_WITHOUT_NEWS: Final = 5
+"""How many pages of a log in a row may hold nothing but what came before, as they do while a log grows fast."""
+
 
 async def list_all(session: PostHogSession, place: Place, search: str | None) -> list[EnvironmentSummary]:
     """Every environment that the credential can see, each once.
@@ -53,12 +59,15 @@ async def list_all(session: PostHogSession, place: Place, search: str | None) ->
 async def _read_list(session: PostHogSession, place: Place, search: str | None) -> tuple[dict[int, EnvironmentSummary], int]:
     found: dict[int, EnvironmentSummary] = {}
     offset = 0
-    while True:
+    for _ in range(MOST_LIST_PAGES):
+        known = len(found)
         page = (await session.call(calls.list_page(limit=LIST_PAGE, offset=offset, search=search), place)).value
         found |= {one.id: one for one in page.results}
         offset += len(page.results)
-        if not page.results or page.next is None or offset >= page.count:
+        # A page with nothing new in it leads nowhere, whatever it names as the next.
+        if len(found) == known or page.next is None or offset >= page.count:
             return found, page.count
+    raise _endless("list", "environments")
 
 
 async def activity_pages(
@@ -66,16 +75,27 @@ async def activity_pages(
 ) -> AsyncIterator[Result[list[ActivityEntry]]]:
     """The entries page by page, newest first, each entry once."""
     seen: set[str] = set()
-    number = 1
-    while True:
+    without_news = 0
+    for number in range(1, MOST_ACTIVITY_PAGES + 1):
         result = await session.call(calls.activity_page(page=number, limit=page_size), place)
         page = result.value
         fresh = {_identity(entry): entry for entry in page.results if _identity(entry) not in seen}
         seen.update(fresh)
+        without_news = 0 if fresh else without_news + 1
         yield Result(list(fresh.values()), result.attempts, result.waited)
         if page.next is None or number * page_size >= page.total_count:
             return
-        number += 1
+        if not page.results or without_news == _MOST_WITHOUT_NEWS:
+            break
+    raise _endless("activity", "entries")
+
+
+def _endless(endpoint: str, what: str) -> TransportError:
+    return TransportError(
+        f"The server names one page after the other and there is no end to the {what}, so they are not read further. Is it "
+        "PostHog that answers?",
+        endpoint=endpoint,
+    )
 
 
 def _identity(entry: ActivityEntry) -> str:

@@ -27,8 +27,7 @@ have happened is never sent again, whatever is seen.
 
 import enum
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
 import anyio
@@ -256,15 +255,6 @@ def how_lost(delivery: Lost | Failed) -> str:
 def handler_is_over(delivery: Lost | Failed) -> bool:
     """Whether the server has certainly finished with the request. A proxy's 502 says nothing about it; its own 500 does."""
     return isinstance(delivery, Failed) and delivery.reply.status == 500
-
-
-def server_time(date: str | None) -> datetime | None:
-    """The server's clock, from its header ``Date``; None where that is missing or no date."""
-    try:
-        at = None if date is None else parsedate_to_datetime(date)
-    except ValueError:
-        return None
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def created_since(namesakes: Sequence[tuple[int, datetime | None]], sent: datetime | None) -> str:

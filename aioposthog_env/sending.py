@@ -12,6 +12,7 @@ import attrs
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.api.era import Era
+from aioposthog_env.api.replies import printable
 from aioposthog_env.api.routes import Place, RouteMemory, path, successor_of
 from aioposthog_env.auth import Credential
 from aioposthog_env.limiter import RateLimiter
@@ -226,8 +227,8 @@ class Sender:
         routes.deprecated.add(here)
         event = DeprecationSeen(
             path=here,
-            successor=None if successor is None else _anonymous(successor, place),
-            sunset=headers.get("Sunset"),
+            successor=None if successor is None else printable(_anonymous(successor, place)),
+            sunset=printable(headers["Sunset"]) if "Sunset" in headers else None,
             followed=followed,
         )
         then = "calls now use the successor" if followed else "calls stay as they are"

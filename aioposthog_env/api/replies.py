@@ -85,11 +85,11 @@ def envelope_of(body: bytes, hidden: Collection[str] = ()) -> Envelope:
     try:
         raw = msgspec.json.decode(opening, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Envelope(detail=_printable(_without(hidden, opening.decode("utf-8", "replace"))[:300])[:200])
+        return Envelope(detail=printable(_without(hidden, opening.decode("utf-8", "replace"))[:300])[:200])
     if isinstance(raw.get("error"), str):
-        return Envelope(detail=_printable(_without(hidden, raw["error"])))
+        return Envelope(detail=printable(_without(hidden, raw["error"])))
     texts = {
-        name: _printable(_without(hidden, value))
+        name: printable(_without(hidden, value))
         for name in ("type", "code", "detail", "attr")
         if isinstance(value := raw.get(name), str)
     }
@@ -104,7 +104,7 @@ def _without(hidden: Collection[str], text: str) -> str:
     return text
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from outside, harmless in a terminal or a log: no control characters, white space folded."""
     return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))[:1_000]
 
@@ -210,7 +210,7 @@ def _remedy(status: int, envelope: Envelope, body: bytes, host: str) -> str:
 
 def _origin(location: str, host: str) -> str:
     try:
-        url = urlsplit(_printable(location))
+        url = urlsplit(printable(location))
         return f"{url.scheme}://{url.hostname}" if url.hostname else f"another path of {host}"
     except ValueError:
         return "an unreadable address"

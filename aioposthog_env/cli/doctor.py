@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -27,6 +26,7 @@ from aioposthog_env.errors import (
     TransportError,
 )
 from aioposthog_env.models.keys import KeyInfo
+from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.session import PostHogSession
 from aioposthog_env.telemetry import DeprecationSeen, Event, StyleFound
 
@@ -166,11 +166,9 @@ def skew(date: str | None, before: datetime, after: datetime) -> timedelta | Non
         before: When the request was sent.
         after: When its answer was there. What lies within the two, or within that second, counts as no difference.
     """
-    try:
-        told = parsedate_to_datetime(date or "")
-    except ValueError:
+    told = http_date(date)
+    if told is None:
         return None
-    told = told if told.tzinfo else told.replace(tzinfo=UTC)
     if told > after:
         return told - after
     return min(timedelta(0), told + timedelta(seconds=1) - before)

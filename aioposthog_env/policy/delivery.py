@@ -97,7 +97,7 @@ def classify(reply: Reply) -> Delivery:
     """Sort an answer by its status.
 
     A 503 that says ``database_unavailable`` is sent before the handler runs (contract 4.2), like a 429; any other 5xx may
-    come from a proxy while the handler goes on.
+    come from a proxy while the handler goes on. A 1xx as the whole answer, such as an offer of another protocol, tells no more.
     """
     status = reply.status
     if 200 <= status < 300:
@@ -107,6 +107,6 @@ def classify(reply: Reply) -> Delivery:
         return Throttled(reply, parse_retry_after(headers.get("Retry-After"), date=headers.get("Date")))
     if status in _SAME_VERB_REDIRECTS:
         return Redirected(reply)
-    if status == 408 or status >= 500:
+    if status < 200 or status == 408 or status >= 500:
         return Failed(reply)
     return Refused(reply)

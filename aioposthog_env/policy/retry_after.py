@@ -1,4 +1,4 @@
-"""The ``Retry-After`` header in all its forms: seconds, an HTTP date, or nonsense."""
+"""The ``Retry-After`` header in all its forms: seconds, an HTTP date, or nonsense; and dates in headers."""
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,7 +24,7 @@ def parse_retry_after(value: str | None, *, date: str | None) -> float | None:
     try:
         seconds = float(text) if text.isascii() else float("nan")
     except ValueError:
-        there, now = _moment(text), _moment(date or "")
+        there, now = http_date(text), http_date(date)
         if there is None or now is None:
             return None
         seconds = (there - now).total_seconds()
@@ -33,9 +33,10 @@ def parse_retry_after(value: str | None, *, date: str | None) -> float | None:
     return min(max(seconds, 0.0), LONGEST)
 
 
-def _moment(text: str) -> datetime | None:
+def http_date(text: str | None) -> datetime | None:
+    """The moment that a header names; None where that is missing or no date that a calendar has."""
     try:
-        moment = parsedate_to_datetime(text)
+        moment = parsedate_to_datetime(text or "")
     except (ValueError, IndexError, OverflowError):
         return None
     # A date without a zone is GMT by the HTTP standard.

@@ -42,6 +42,7 @@ DATABASE_UNAVAILABLE = b'{"type":"server_error","code":"database_unavailable","d
     ("answer", "kind"),
     [
         (reply(200), Answered),
+        (reply(101), Failed),
         (reply(201), Answered),
         (reply(204), Answered),
         (reply(301), Refused),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aioposthog_env import ConfigurationError, Sandbox, SessionCookie, TeamSettings, TransportError
+from aioposthog_env import ConfigurationError, Sandbox, SessionCookie, TeamSettings, TransportError, paging
 from tests.conftest import connect, logged_in
 from tests.wire.raw import http, raw_server
 from tests.wire.test_requests import client
@@ -34,6 +34,37 @@ async def test_a_list_that_stays_unsteady_is_an_error_and_not_a_list_with_holes(
         with pytest.raises(TransportError, match="2 distinct environments of 3"):
             _ = [one async for one in environments.list()]
     assert len(server.requests) == 5
+
+
+async def test_pages_that_lead_nowhere_end_the_reading() -> None:
+    endless = page([1, 2], 10**12, next="https://evil.example/api/environments/")
+    async with raw_server(default=endless) as server, client(server.url) as environments:
+        with pytest.raises(TransportError, match="2 distinct environments of 1000000000000"):
+            _ = [one async for one in environments.list()]
+    assert len(server.requests) == 2 * 5
+
+    endless = log(["a", "b"], 10**12, next="/next")
+    for answer, requests in ((endless, 6), (log([], 10**12, next="/next"), 1)):
+        async with raw_server(default=answer) as server, client(server.url, auth=SESSION) as environments:
+            with pytest.raises(TransportError, match="no end to the entries"):
+                _ = [one async for one in environments.activity(42)]
+        assert len(server.requests) == requests
+
+
+async def test_a_list_and_a_log_without_an_end_are_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "MOST_LIST_PAGES", 20)
+    monkeypatch.setattr(paging, "MOST_ACTIVITY_PAGES", 30)
+    pages = [page([number], 10**12, next="/next") for number in range(100)]
+    async with raw_server(*pages) as server, client(server.url) as environments:
+        with pytest.raises(TransportError, match="no end to the environments"):
+            _ = [one async for one in environments.list()]
+    assert len(server.requests) == 20
+
+    logs = [log([f"e{number}"], 10**12, next="/next") for number in range(100)]
+    async with raw_server(*logs) as server, client(server.url, auth=SESSION) as environments:
+        with pytest.raises(TransportError, match="no end to the entries"):
+            _ = [one async for one in environments.activity(42)]
+    assert len(server.requests) == 30
 
 
 async def test_a_list_that_the_server_pages_is_read_to_its_end() -> None:
