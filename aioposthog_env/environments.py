@@ -29,6 +29,7 @@ from aioposthog_env.models.environment import AnyRef, Environment, EnvironmentSu
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages, list_all
+from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.sending import Limiter
 from aioposthog_env.session import PostHogSession
@@ -51,8 +52,8 @@ class AsyncEnvironments:
         retry: When to repeat a call. ``RetryPolicy.disabled()`` for never.
         timeout: How long one request may take.
         limiter: ``shared``: one limiter for all clients of this event loop with the same key at the same host, none for
-            sessions and OAuth tokens, which PostHog does not limit. A ``RateLimiter`` of your own; or None, which suits a
-            self-hosted server without limits.
+            sessions and OAuth tokens, which PostHog does not limit. A ``RateLimiter`` of your own; a ``RedisRateLimiter``,
+            which many processes share; or None, which suits a self-hosted server without limits.
         enforce_scopes: Hold each call against the credential's scopes before it is sent. Switch it off for very old servers,
             which let keys without scopes do everything.
         max_connections: The most connections at a time.
@@ -133,6 +134,7 @@ class AsyncEnvironments:
         timeout: Timeout | None = None,
         enforce_scopes: bool | None = None,
         hooks: Sequence[Hook] | None = None,
+        priority: Priority | None = None,
     ) -> "AsyncEnvironments":
         """The same client under other policies. It shares connections, limiter and all that was found out about the host.
 
@@ -143,12 +145,16 @@ class AsyncEnvironments:
             timeout: Another timeout.
             enforce_scopes: Whether to check scopes.
             hooks: Other hooks, instead of the present ones.
+            priority: ``interactive`` or ``bulk``, for all its calls. By default single calls are interactive, and those that
+                ``each``, ``plan``, ``apply``, ``undo`` and ``select`` make are bulk: they go behind the others in the queue
+                for the rate limit, and leave a few slots to them.
         """
         given: dict[str, Any] = {
             "retry": retry,
             "timeout": timeout,
             "enforce_scopes": enforce_scopes,
             "hooks": None if hooks is None else tuple(hooks),
+            "priority": priority,
         }
         changes = {name: value for name, value in given.items() if value is not None}
         other = object.__new__(AsyncEnvironments)
@@ -460,7 +466,8 @@ class AsyncEnvironments:
             if value is not None and (isinstance(value, bool) or value < 1):
                 raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}.")
         options = self._session.options
-        patient = attrs.evolve(options, retry=attrs.evolve(options.retry, wait_ceiling=wait_ceiling))
+        retry = attrs.evolve(options.retry, wait_ceiling=wait_ceiling)
+        patient = attrs.evolve(options, retry=retry, priority=options.priority or "bulk")
         return Each(
             self._session.with_options(patient),
             checked_refs(refs),

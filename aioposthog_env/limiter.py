@@ -1,9 +1,10 @@
 """The rate limiter: the pure mirror of ``policy.rate_limit`` plus sleeping.
 
-``acquire`` is first come, first served. Who comes to a free slot with nobody waiting takes it without any waiting or
-locking. Else one task at a time, the first in line, sleeps until the mirror has room, and the others queue behind it on a
-fair lock. Nothing is handed from task to task and no background task exists, so a cancelled waiter leaves everything as if
-it had never come.
+``acquire`` is first come, first served, interactive calls before bulk ones. Who comes to a free slot with nobody waiting takes
+it without any waiting or locking. Else there is a line for each priority: one task at a time, the first in line, sleeps until
+the mirror has room, and the others queue behind it on a fair lock. The first in the line for bulk calls also waits until the
+other line is empty. Nothing is handed from task to task and no background task exists, so a cancelled waiter leaves
+everything as if it had never come.
 
 PostHog's limit belongs to the API key. So clients in one event loop that use the same key at the same host share one
 limiter by default, looked up in a registry; it is forgotten an hour after its last use, when its logs are empty anyway.
@@ -19,6 +20,7 @@ import anyio
 import attrs
 
 from aioposthog_env.errors import RateLimitWaitTooLong
+from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, RateLimitState, Slot
 
 _MARGIN: Final = 0.001
@@ -49,6 +51,22 @@ class RateLimiterStatistics:
     refusals: int
 
 
+class _Line:
+    """The tasks that wait with one priority."""
+
+    __slots__ = ("changed", "turn", "waiting")
+
+    def __init__(self) -> None:
+        self.turn = anyio.Lock()
+        self.waiting = 0
+        self.changed: anyio.Event | None = None
+
+    def wake(self) -> None:
+        """Let the first in line look again."""
+        if self.changed is not None:
+            self.changed.set()
+
+
 class RateLimiter:
     """Lets requests through no faster than PostHog takes them.
 
@@ -57,59 +75,65 @@ class RateLimiter:
 
     Args:
         limits: The limits to keep, all of them at once.
+        kept_free: The part of each limit that bulk calls leave free in any case, from 0 to 0.5. Without it they leave some
+            free only where interactive calls were seen of late.
 
     Raises:
-        ConfigurationError: No limit, or a figure that is not positive.
+        ConfigurationError: No limit, or a figure that makes no sense.
     """
 
-    def __init__(self, limits: Sequence[RateLimit] = SERVER_LIMITS) -> None:
-        self._state = RateLimitState(limits)
-        self._turn = anyio.Lock()
-        self._waiting = 0
+    def __init__(self, limits: Sequence[RateLimit] = SERVER_LIMITS, *, kept_free: float = 0.0) -> None:
+        self._state = RateLimitState(limits, kept_free)
+        self._interactive = _Line()
+        self._bulk = _Line()
         self._acquired = 0
-        self._changed: anyio.Event | None = None
         self._users = 0
         self._last_used = -math.inf
 
-    async def acquire(self, *, ceiling: float | None = None) -> Slot:
+    async def acquire(self, *, ceiling: float | None = None, priority: Priority = "bulk") -> Slot:
         """Wait for the right to send one request. Every slot must be given back by one of the three methods below.
 
         Args:
             ceiling: The longest wait in seconds; None for no limit.
+            priority: ``interactive`` calls go before ``bulk`` ones, which leave a few slots to them.
 
         Raises:
             RateLimitWaitTooLong: The wait would be longer, as far as can be told now.
         """
-        now = _now()
-        if not self._waiting and self._state.reserve(now) == 0:
-            return self._given(now, 0.0)
-        _check_ceiling(self._state.wait(now, ahead=self._waiting), ceiling, ceiling)
-        self._waiting += 1
+        now, line = _now(), self._interactive if priority == "interactive" else self._bulk
+        ahead = self._interactive.waiting if line is self._interactive else self._interactive.waiting + line.waiting
+        if not ahead and self._state.reserve(now, priority) == 0:
+            return self._given(now, 0.0, priority)
+        _check_ceiling(self._state.wait(now, ahead, priority), ceiling, ceiling)
+        line.waiting += 1
         try:
-            async with self._turn:
-                return await self._first_in_line(now, ceiling)
+            async with line.turn:
+                return await self._first_in_line(line, priority, now, ceiling)
         finally:
-            self._waiting -= 1
+            line.waiting -= 1
+            if line is self._interactive and not line.waiting:
+                self._bulk.wake()
 
-    async def _first_in_line(self, since: float, ceiling: float | None) -> Slot:
+    async def _first_in_line(self, line: _Line, priority: Priority, since: float, ceiling: float | None) -> Slot:
         while True:
             now = _now()
-            wait = self._state.reserve(now)
-            if wait == 0:
-                return self._given(now, now - since)
+            ahead = 0 if line is self._interactive else self._interactive.waiting
+            wait = self._state.wait(now, ahead, priority) if ahead else self._state.reserve(now, priority)
+            if wait == 0 and not ahead:
+                return self._given(now, now - since, priority)
             _check_ceiling(wait, None if ceiling is None else since + ceiling - now, ceiling)
-            self._changed = anyio.Event()
-            with anyio.move_on_after(wait + _MARGIN):
-                await self._changed.wait()
+            line.changed = anyio.Event()
+            with anyio.move_on_after(wait + _MARGIN if wait else math.inf):
+                await line.changed.wait()
 
-    def _given(self, now: float, waited: float) -> Slot:
+    def _given(self, now: float, waited: float, priority: Priority) -> Slot:
         self._acquired += 1
         self._last_used = now
-        return Slot(now, waited)
+        return Slot(now, waited, priority)
 
     def answered(self, slot: Slot) -> None:
         """Give a slot back: an answer came, or was lost."""
-        self._state.answered(_now())
+        self._state.answered(_now(), slot.priority)
         self._wake()
 
     def not_sent(self, slot: Slot) -> None:
@@ -123,8 +147,8 @@ class RateLimiter:
         self._wake()
 
     def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
+        self._interactive.wake()
+        self._bulk.wake()
 
     def statistics(self) -> RateLimiterStatistics:
         """What the limiter knows now."""
@@ -133,19 +157,23 @@ class RateLimiter:
         return RateLimiterStatistics(
             used=tuple((log.limit, log.used(now) + state.in_flight) for log in state.logs),
             in_flight=state.in_flight,
-            waiting=self._waiting,
+            waiting=self._interactive.waiting + self._bulk.waiting,
             gate=max(0.0, state.not_before - now),
             pace=None if rate == math.inf else rate,
             acquired=self._acquired,
             refusals=state.refusals,
         )
 
-    def join(self) -> None:
-        """A client begins to use this limiter."""
+    async def join(self, identity: str) -> None:
+        """A client begins to use this limiter.
+
+        Args:
+            identity: A digest of its host and credential.
+        """
         self._users += 1
         self._last_used = _now()
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """A client has closed."""
         self._users -= 1
         self._last_used = _now()

@@ -17,6 +17,7 @@ from aioposthog_env.api.routes import Place, RouteMemory, path, successor_of
 from aioposthog_env.auth import Credential
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, Refused, Reply, Throttled, classify
+from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import Slot
 from aioposthog_env.policy.retry import Attempts, RetryBudget, RetryPolicy
 from aioposthog_env.telemetry import (
@@ -46,6 +47,8 @@ class Options:
     timeout: Timeout
     enforce_scopes: bool
     hooks: tuple[Hook, ...]
+    priority: Priority | None = None
+    """None: single calls are interactive, those of bulk runs are bulk."""
 
 
 class Turns:
@@ -189,7 +192,7 @@ class Sender:
         return delivery
 
     async def _slot(self, limiter: RateLimiter) -> Slot:
-        slot = await limiter.acquire(ceiling=self.longest_wait())
+        slot = await limiter.acquire(ceiling=self.longest_wait(), priority=self._options.priority or "interactive")
         if slot.waited:
             self.waited += slot.waited
             name, environment_id = self._call.endpoint.name, self._place.environment_id

@@ -15,6 +15,7 @@ other policies: connections, limiter, retry budget and all that was found out ab
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -32,6 +33,7 @@ from aioposthog_env.auth import (
     OAuthToken,
     PersonalAPIKey,
     SessionCookie,
+    credential_digest,
     credential_from_environment,
     resolve_host,
 )
@@ -151,15 +153,20 @@ class PostHogSession:
         if limiter == "shared":
             key = host.credential
             limiter = shared_limiter(host.origin, key.value.digest()) if isinstance(key, PersonalAPIKey) else None
-        host.limiter = limiter
         if limiter is not None:
-            limiter.join()
+            identity = f"{host.origin} {credential_digest(host.credential)}"
+            try:
+                await limiter.join(sha256(identity.encode()).hexdigest())
+            except BaseException:
+                await host.transport.close()
+                raise
+        host.limiter = limiter
 
     async def close(self) -> None:
         """Close all connections."""
         limiter, self._host.limiter = self._host.limiter, None
         if limiter is not None:
-            limiter.leave()
+            await limiter.leave()
         await self._host.transport.close()
 
     @property

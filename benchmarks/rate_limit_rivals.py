@@ -6,6 +6,7 @@ import math
 import anyio
 
 from aioposthog_env.limiter import RateLimiter
+from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import RateLimitState, Slot
 
 
@@ -75,15 +76,15 @@ class _PacedState(_MirrorState):
         self._since = -math.inf
         self._next = -math.inf
 
-    def reserve(self, now: float) -> float:
-        wait = super().reserve(now)
+    def reserve(self, now: float, priority: Priority = "bulk") -> float:
+        wait = super().reserve(now, priority)
         if wait == 0 and (rate := self._pace(now)) < math.inf:
             self._next = max(now, self._next) + 1 / rate
         return wait
 
-    def wait(self, now: float, ahead: int = 0) -> float:
+    def wait(self, now: float, ahead: int = 0, priority: Priority = "bulk") -> float:
         rate = self._pace(now)
-        return max(super().wait(now, ahead), self._next - now + ahead / rate if rate < math.inf else 0.0)
+        return max(super().wait(now, ahead, priority), self._next - now + ahead / rate if rate < math.inf else 0.0)
 
     def refused(self, slot: Slot, now: float, wait: float) -> None:
         used = [log.used(now) for log in self.logs]

@@ -19,6 +19,8 @@ Somebody else may use the key: another process, a colleague's script. Then a 429
   is refused ends the probe. For every 32 slots won one more may be under way, so free room is taken within seconds,
   and a log that is still full costs one refusal.
 
+Of what the share leaves, bulk calls leave a little to interactive ones; ``priority`` says how much.
+
 Which log refused is not told. A wait longer than the minute can only come from the hour; any other is taken to come from the
 minute. The log that refused has not recorded the request. The other has: a request that the minute refuses still costs the
 hour.
@@ -32,6 +34,7 @@ from typing import Any, Final
 import attrs
 
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.policy.priority import Priority, kept_free
 
 _HELD: Final = 1.0002
 """How much longer than its window a slot is held: two clocks, each off by 100 millionths."""
@@ -72,22 +75,40 @@ class SlidingLog:
         share: How many the window may hold: less than the limit while somebody else uses the key.
     """
 
-    __slots__ = ("_answered", "_held", "limit", "share")
+    __slots__ = ("_answered", "_held", "_interactive", "_kept_free", "limit", "share")
 
-    def __init__(self, limit: RateLimit) -> None:
+    def __init__(self, limit: RateLimit, kept_free: float = 0.0) -> None:
         self.limit: RateLimit = limit
         self.share: int = limit.count
         self._held = limit.window * _HELD
+        self._kept_free = kept_free
         self._answered: deque[float] = deque()
+        self._interactive: deque[float] = deque()
 
     @property
     def shared(self) -> bool:
         """Whether somebody else was seen to use the key."""
         return self.share < self.limit.count
 
-    def record(self, now: float) -> None:
+    def record(self, now: float, priority: Priority = "bulk") -> None:
         """Note an answer."""
         self._answered.append(now)
+        if priority == "interactive":
+            self.seen(now)  # so that it never holds more than a window's
+            self._interactive.append(now)
+
+    def seen(self, now: float) -> int:
+        """How many answered interactive requests the window still holds."""
+        interactive, horizon = self._interactive, now - self._held
+        while interactive and interactive[0] <= horizon:
+            interactive.popleft()
+        return len(interactive)
+
+    def open_to_bulk(self, now: float, most: int) -> int:
+        """How many requests the window may hold before bulk ones wait, where it may hold ``most`` in all."""
+        if not self._interactive and not self._kept_free:
+            return most
+        return most - kept_free(self.seen(now), most, self._kept_free)
 
     def used(self, now: float) -> int:
         """How many answered requests the window still holds."""
@@ -122,19 +143,25 @@ class Slot:
     Attributes:
         at: When it was given.
         waited: How many seconds were spent waiting for it.
+        priority: Who it was given to.
     """
 
     at: float
     waited: float = 0.0
+    priority: Priority = "bulk"
 
 
 class RateLimitState:
     """All that is known of the limits of one key."""
 
-    def __init__(self, limits: Sequence[RateLimit] = SERVER_LIMITS) -> None:
+    def __init__(self, limits: Sequence[RateLimit] = SERVER_LIMITS, kept_free: float = 0.0) -> None:
         if not limits:
             raise ConfigurationError("A rate limiter needs at least one RateLimit; for none, pass limiter=None.")
-        self.logs: tuple[SlidingLog, ...] = tuple(SlidingLog(limit) for limit in sorted(limits, key=lambda limit: limit.window))
+        if not 0 <= kept_free <= 0.5:
+            raise ConfigurationError(f"kept_free is a part of each limit from 0 to 0.5, not {kept_free!r}.")
+        self.logs: tuple[SlidingLog, ...] = tuple(
+            SlidingLog(limit, kept_free) for limit in sorted(limits, key=lambda limit: limit.window)
+        )
         self.in_flight: int = 0
         self.not_before: float = -math.inf
         self.refusals: int = 0
@@ -142,38 +169,40 @@ class RateLimitState:
         self._probe_from = math.inf
         self._won = 0
 
-    def reserve(self, now: float) -> float:
+    def reserve(self, now: float, priority: Priority = "bulk") -> float:
         """Take a slot if one is free.
 
         Returns:
             0 when the slot is taken; else the seconds after which asking again makes sense, ``inf`` when only an answer
             to a request in flight can help.
         """
-        wait = self.wait(now)
+        wait = self.wait(now, priority=priority)
         if wait > 0:
             return wait
         self.in_flight += 1
         return 0.0
 
-    def wait(self, now: float, ahead: int = 0) -> float:
+    def wait(self, now: float, ahead: int = 0, priority: Priority = "bulk") -> float:
         """Seconds until a request would be let through that has ``ahead`` others before it in the queue."""
-        wait, taken = 0.0, self.in_flight + ahead
+        wait, taken, bulk = 0.0, self.in_flight + ahead, priority == "bulk"
         for log in self.logs:
-            if (longer := log.wait(now, taken, log.share)) > wait:
+            most = log.open_to_bulk(now, log.share) if bulk else log.share
+            if (longer := log.wait(now, taken, most)) > wait:
                 wait = longer
         if wait > 0 and taken <= self._won // _STEP:
-            beyond = max(log.wait(now, taken, log.limit.count) for log in self.logs)
+            counts = ((log, log.open_to_bulk(now, log.limit.count) if bulk else log.limit.count) for log in self.logs)
+            beyond = max(log.wait(now, taken, count) for log, count in counts)
             wait = min(wait, max(beyond, self._probe_from - now))
         if wait == math.inf and ahead:
             # Too many ahead to tell when their slots return, but each window serves no more than its share.
             wait = max(ahead // log.share * log.limit.window for log in self.logs) or math.inf
         return max(wait, self.not_before - now)
 
-    def answered(self, now: float) -> None:
+    def answered(self, now: float, priority: Priority = "bulk") -> None:
         """Free the slot of a request that was answered, or whose answer was lost: it may have been counted."""
         self.in_flight -= 1
         for log in self.logs:
-            log.record(now)
+            log.record(now, priority)
         if now >= self._probe_from:
             self._keep(now)
 
@@ -191,7 +220,7 @@ class RateLimitState:
         full = next((log for log in self.logs if wait <= log.limit.window), self.logs[-1])
         for log in self.logs:
             if log is not full:
-                log.record(now)
+                log.record(now, slot.priority)
         self.not_before = max(self.not_before, now + wait)
         self._probe_from = self.not_before + _PAUSE * self.logs[0].limit.window
         if slot.at >= self._cut_at:

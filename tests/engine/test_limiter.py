@@ -1,12 +1,23 @@
 """The rate limiter under a virtual clock."""
 
 import asyncio
+from typing import Any
 
 import anyio
 import pytest
 
-from aioposthog_env import AsyncEnvironments, ConfigurationError, PersonalAPIKey, RateLimit, RateLimiter, RateLimitWaitTooLong
+from aioposthog_env import (
+    AsyncEnvironments,
+    ConfigurationError,
+    PersonalAPIKey,
+    RateLimit,
+    RateLimiter,
+    RateLimitWaitTooLong,
+    TeamSettings,
+)
 from aioposthog_env.limiter import shared_limiter
+from aioposthog_env.policy.priority import Priority
+from aioposthog_env.policy.rate_limit import Slot
 from aioposthog_env.sandbox import Sandbox
 from tests.conftest import oauth_of, session_of
 
@@ -15,7 +26,7 @@ pytestmark = pytest.mark.looptime
 TWO_IN_TEN = (RateLimit(2, 10.0),)
 
 
-async def take(limiter: RateLimiter, seconds: float = 0.0, **options: float | None) -> float:
+async def take(limiter: RateLimiter, seconds: float = 0.0, **options: Any) -> float:
     """Send one request that takes some seconds. Gives the time at which it left."""
     slot = await limiter.acquire(**options)
     await asyncio.sleep(seconds)
@@ -136,6 +147,75 @@ async def test_a_request_that_never_left_costs_nothing() -> None:
     assert await waiting - began == pytest.approx(1, abs=0.01)
 
 
+async def test_interactive_calls_go_before_bulk_ones_that_came_first() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    await take(limiter)
+    order: list[str] = []
+
+    async def one(name: str, priority: str) -> None:
+        await take(limiter, priority=priority)
+        order.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        for name in ("bulk 1", "bulk 2", "single 1", "single 2"):
+            tasks.start_soon(one, name, "bulk" if "bulk" in name else "interactive")
+            await asyncio.sleep(1)
+        assert limiter.statistics().waiting == 4
+    assert order == ["single 1", "single 2", "bulk 1", "bulk 2"]
+
+
+async def test_a_cancelled_interactive_waiter_lets_the_bulk_ones_pass() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    held = await limiter.acquire()
+    bulk = asyncio.create_task(take(limiter))
+    single = asyncio.create_task(take(limiter, priority="interactive"))
+    await asyncio.sleep(1)
+    single.cancel()
+    await asyncio.sleep(1)
+    began = anyio.current_time()
+    limiter.not_sent(held)
+    assert await bulk - began == pytest.approx(0, abs=0.01)
+
+
+async def test_bulk_calls_that_wait_behind_interactive_ones_keep_to_their_ceiling() -> None:
+    limiter = RateLimiter((RateLimit(1, 10.0),))
+    await take(limiter)
+    bulk = asyncio.create_task(take(limiter, ceiling=15))
+    single = [asyncio.create_task(take(limiter, priority="interactive")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitWaitTooLong):
+        await bulk
+    for task in single:
+        task.cancel()
+
+
+async def test_bulk_calls_leave_slots_to_interactive_ones_once_such_were_seen() -> None:
+    limiter = RateLimiter((RateLimit(20, 10.0),))
+    began = anyio.current_time()
+    await take(limiter, priority="interactive")
+    left = await asyncio.gather(*(take(limiter) for _ in range(19)))
+    assert sum(at == began for at in left) == 18  # one of the twenty is kept
+
+
+async def test_single_calls_are_interactive_and_those_of_runs_are_bulk_unless_told_otherwise() -> None:
+    class Watched(RateLimiter):
+        async def acquire(self, *, ceiling: float | None = None, priority: Priority = "bulk") -> Slot:
+            seen.append(priority)
+            raise RateLimitWaitTooLong(retry_after=1, ceiling=1)
+
+    seen: list[str] = []
+    key = PersonalAPIKey("phx_" + "a" * 40, scopes=["*"])
+    async with AsyncEnvironments("http://127.0.0.1:1", auth=key, limiter=Watched(), routes="root") as environments:
+        changed = environments.with_options(priority="interactive")
+        for client in (environments, environments.with_options(priority="bulk")):
+            with pytest.raises(RateLimitWaitTooLong):
+                await client.retrieve(1)
+        for client in (environments, changed):
+            await client.each([1]).retrieve()
+        await environments.plan(TeamSettings(name="x"), [1])
+    assert seen == ["interactive", "bulk", "bulk", "interactive", "bulk"]
+
+
 async def test_statistics() -> None:
     limiter = RateLimiter((RateLimit(2, 10.0), RateLimit(5, 100.0)))
     await take(limiter)
@@ -178,10 +258,10 @@ async def test_clients_with_the_same_key_at_the_same_host_share_one_limiter() ->
 
 async def test_a_shared_limiter_is_kept_while_used_and_forgotten_an_hour_after() -> None:
     limiter = shared_limiter("host", "digest")
-    limiter.join()
+    await limiter.join("identity")
     await asyncio.sleep(7_300)
     assert shared_limiter("host", "digest") is limiter
-    limiter.leave()
+    await limiter.leave()
     await asyncio.sleep(3_500)
     assert shared_limiter("host", "digest") is limiter
     await asyncio.sleep(3_700)

@@ -1,0 +1,79 @@
+"""What bulk calls leave to interactive ones."""
+
+import pytest
+
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.policy.priority import kept_free
+from aioposthog_env.policy.rate_limit import RateLimit, RateLimitState, Slot
+
+
+@pytest.mark.parametrize(
+    ("seen", "most", "always", "kept"),
+    [
+        (0, 480, 0.0, 0),  # a bulk run alone loses nothing
+        (1, 480, 0.0, 1),
+        (3, 480, 0.0, 3),
+        (5, 480, 0.0, 5),
+        (20, 480, 0.0, 5),  # 1 % is the floor of what was seen
+        (40, 480, 0.0, 10),  # and a quarter of more
+        (470, 480, 0.0, 118),
+        (0, 480, 0.02, 10),
+        (100, 480, 0.02, 25),
+        (0, 480, 0.5, 240),
+        (9, 10, 0.0, 3),
+        (9, 4, 0.5, 2),
+        (1, 1, 0.5, 0),  # bulk calls are never shut out
+    ],
+)
+def test_how_many_slots_are_kept_free(seen: int, most: int, always: float, kept: int) -> None:
+    assert kept_free(seen, most, always) == kept
+
+
+def room(state: RateLimitState, now: float) -> tuple[int, int]:
+    """How many bulk requests fit, and how many interactive ones beside them."""
+    taken = [0, 0]
+    for number, priority in enumerate(("bulk", "interactive")):
+        while state.reserve(now, "bulk" if priority == "bulk" else "interactive") == 0.0:
+            taken[number] += 1
+    for _ in range(sum(taken)):
+        state.not_sent()
+    return taken[0], taken[1]
+
+
+def test_bulk_requests_leave_to_interactive_ones_what_these_have_used_of_late() -> None:
+    state = RateLimitState([RateLimit(100, 60.0), RateLimit(500, 600.0)])
+    assert room(state, 0.0) == (100, 0)
+    for _ in range(8):
+        state.reserve(0.0, "interactive")
+        state.answered(0.0, "interactive")
+
+    assert room(state, 1.0) == (90, 2)
+    assert room(state, 61.0) == (100, 0)  # forgotten by the minute, kept in mind by the long window
+    assert state.logs[1].seen(61.0) == 8
+    assert state.logs[1].seen(601.0) == 0
+
+
+def test_a_request_that_the_minute_refused_is_interactive_in_the_other_window() -> None:
+    state = RateLimitState([RateLimit(100, 60.0), RateLimit(500, 600.0)])
+    state.reserve(0.0, "interactive")
+    state.refused(Slot(0.0, priority="interactive"), 0.0, 10.0)
+
+    assert [log.seen(1.0) for log in state.logs] == [0, 1]
+
+
+def test_beyond_the_share_bulk_requests_leave_slots_as_well() -> None:
+    state = RateLimitState([RateLimit(4, 60.0)], kept_free=0.25)
+    state.reserve(0.0)
+    state.refused(Slot(0.0), 0.0, 1.0)  # the share is 1 now
+
+    for _ in range(3):
+        assert state.reserve(10.0) == 0.0
+        state.answered(10.0)
+    assert state.reserve(10.0) > 0.0
+    assert state.reserve(10.0, "interactive") == 0.0
+
+
+@pytest.mark.parametrize("part", [-0.1, 0.6])
+def test_a_part_that_makes_no_sense_is_refused(part: float) -> None:
+    with pytest.raises(ConfigurationError, match="kept_free"):
+        RateLimitState(kept_free=part)
