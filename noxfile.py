@@ -59,6 +59,14 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, into site/. A link or a name that leads nowhere ends it."""
+    install(session, "docs")
+    session.run("python", "docs/reference/make_reference.py")
+    session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks: ratios against rivals in the same run. `nox -s bench -- decode --quick` runs one of them, briefly."""
     install(session, "bench")
