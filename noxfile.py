@@ -20,7 +20,7 @@ def install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests, with branch coverage; the pure rooms must be covered whole."""
-    install(session, "test", "browser")
+    install(session, "test", "browser", "docs")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     if not session.posargs:
         session.run("coverage", "report", "--skip-covered")
@@ -59,6 +59,14 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, into site/. A link or a name that leads nowhere ends it."""
+    install(session, "docs")
+    session.run("python", "docs/reference/make_reference.py")
+    session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks: ratios against rivals in the same run. `nox -s bench -- decode --quick` runs one of them, briefly."""
     install(session, "bench")
@@ -82,7 +90,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def versions(session: nox.Session) -> None:
     """The tests on every supported version of Python that is here."""
-    install(session, "test", "browser")
+    install(session, "test", "browser", "docs")
     session.run("pytest", *session.posargs, env={"COLUMNS": os.environ.get("COLUMNS", "120")})
 
 

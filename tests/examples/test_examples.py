@@ -17,7 +17,12 @@ FOLDER = Path(__file__).parents[2] / "examples"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+    return load_file(FOLDER / f"{name}.py")
+
+
+def load_file(path: Path) -> ModuleType:
+    """A script as a module, which does not run it."""
+    spec = importlib.util.spec_from_file_location(f"example_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
