@@ -18,7 +18,7 @@ from aioposthog_env.cli.assignments import assigned, parse_assignments
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
-from aioposthog_env.cli.journals import new_journal, run_at
+from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, finish, nothing_to_do, show_outcomes, summarise, watch
@@ -185,8 +185,8 @@ async def _parts(
 ) -> list[Part[Environment]]:
     """The run at each host, all recorded in one journal."""
     journal, parts = None if path is None else Journal(path), list[Part[Environment]]()
-    for site, plan in zip(sites, plans, strict=True):
-        name = MAIN if path is None else await run_at(path, site.host, UPDATE.name, site.connection.profile)
+    names = [MAIN for _ in sites] if path is None else await runs_at(path, UPDATE.name, sites)
+    for site, plan, name in zip(sites, plans, names, strict=True):
         run = site.environments.apply(
             plan,
             journal=journal,

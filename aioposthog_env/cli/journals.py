@@ -19,7 +19,7 @@ from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.confirm import confirm
-from aioposthog_env.cli.hosts import connect_each
+from aioposthog_env.cli.hosts import Site, connect_each
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
@@ -35,7 +35,7 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
     if run is not None and run not in {one.name for one in held}:
         raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {path}")
     async with connect_each(connection, reporting, calls_each=2, by_id=run is not None) as sites:
-        undone = [(site, _changes_at(held, path, site.environments.host, run)) for site in sites]
+        undone = [(site, _changes_at(held, path, site, run)) for site in sites]
         total = 0
         for site, one in undone:
             changed = _changed(one)
@@ -57,45 +57,57 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
     return finish(output, watched)
 
 
-def _changes_at(held: Sequence[RunSummary], path: Path, host: str, run: str | None) -> RunSummary:
-    """The run to undo."""
-    here = [one for one in held if one.host == host and one.endpoint == UPDATE.name and one.undoes is None]
-    named = [one for one in held if one.name == run] if run is not None else here
-    if len(named) == 1:
-        return named[0]
-    if not named:
-        raise ConfigurationError(f"{path} holds no run that changed settings at {host}. See: aioposthog-env runs {path}")
-    names = ", ".join(one.name for one in named)
-    raise ConfigurationError(f"{path} holds several runs that changed settings at {host}: add --run with one of {names}.")
+def _changes_at(held: Sequence[RunSummary], path: Path, site: Site, run: str | None) -> RunSummary:
+    """The run to undo at a host: the one that was named, or that has the name of the profile, or the only one."""
+    if run is not None:
+        return next(one for one in held if one.name == run)
+    here = [one for one in held if _is_at(one, site, UPDATE.name)]
+    own = [one for one in here if one.name == site.connection.profile] or here
+    if len(own) == 1:
+        return own[0]
+    if not own:
+        raise ConfigurationError(
+            f"{path} holds no run that changed settings at {site.host}, and nothing else can be undone. "
+            f"See: aioposthog-env runs {path}"
+        )
+    names = ", ".join(one.name for one in own)
+    raise ConfigurationError(f"{path} holds several runs that changed settings at {site.host}: add --run with one of {names}.")
 
 
 def _changed(run: RunSummary) -> int:
     return sum(run.counts.get(state, 0) for state in ("succeeded", "unknown", "intended"))
 
 
-async def run_at(journal: Path, host: str, endpoint: str, profile: str | None) -> str:
-    """The name of the run that a command begins, or goes on with.
+async def runs_at(journal: Path, endpoint: str, sites: Sequence[Site]) -> list[str]:
+    """The names of the runs that a command begins, or goes on with, at each of its hosts.
 
     Args:
         journal: The file.
-        host: The origin.
         endpoint: What is called.
-        profile: What the user calls the host.
+        sites: The hosts.
 
     Raises:
-        ConfigurationError: The file holds several such runs.
+        ConfigurationError: The file holds several such runs, and none has the name of the profile.
         JournalError: It cannot be read.
     """
     held = await Journal(journal).runs() if await anyio.Path(journal).exists() else []
-    here = [one.name for one in held if one.host == host and one.endpoint == endpoint and one.undoes is None]
-    if len(here) > 1:
-        raise ConfigurationError(
-            f"{journal} holds several runs of {endpoint} at {host} ({', '.join(here)}), so it is not clear which is meant. "
-            "Take another journal, or go on from Python, where a run is named."
-        )
-    name = profile or MAIN
-    taken = {one.name for one in held}
-    return here[0] if here else name if name not in taken else f"{name} {endpoint}"
+    taken, profiles, names = {one.name for one in held}, {site.connection.profile for site in sites}, list[str]()
+    for site in sites:
+        own = site.connection.profile or MAIN
+        # Of two accounts at one host, each has its own.
+        here = [one.name for one in held if _is_at(one, site, endpoint) and (one.name == own or one.name not in profiles)]
+        if own not in here and len(here) > 1:
+            raise ConfigurationError(
+                f"{journal} holds several runs of {endpoint} at {site.host} ({', '.join(here)}), so it is not clear which is "
+                "meant. Take another journal, or go on from Python, where a run is named."
+            )
+        new = own if own not in taken else f"{own} {endpoint}"
+        names.append(own if own in here else here[0] if here else new)
+    return names
+
+
+def _is_at(run: RunSummary, site: Site, endpoint: str) -> bool:
+    return run.host == site.host and run.endpoint == endpoint and run.undoes is None
 
 
 async def runs(connection: Connection, places: Sequence[Path]) -> int:

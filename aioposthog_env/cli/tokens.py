@@ -21,7 +21,7 @@ from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
-from aioposthog_env.cli.journals import new_journal, run_at
+from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, finish, nothing_to_do, watch
@@ -121,8 +121,8 @@ async def _parts(
 ) -> list[Part[Any]]:
     """The run at each host, all recorded in one journal. Each goes on by a command of its own, which names the ids."""
     journal, parts = Journal(path), list[Part[Any]]()
-    for site, some in selected:
-        run = await run_at(path, site.host, command.endpoint.name, site.connection.profile)
+    names = await runs_at(path, command.endpoint.name, [site for site, _ in selected])
+    for (site, some), run in zip(selected, names, strict=True):
         each = site.environments.each(
             [one.ref for one in some],
             concurrency=connection.concurrency,

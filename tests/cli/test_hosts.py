@@ -127,6 +127,29 @@ def test_two_hosts_are_planned_changed_and_given_back_in_one_run(
     assert zones(two) == [["UTC"] * 3, ["UTC"] * 2]
 
 
+def test_two_accounts_at_one_host_have_runs_of_their_own(
+    two: tuple[Sandbox, Sandbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Output
+) -> None:
+    us, _ = two
+    other, file, journal = us.key(), tmp_path / "config.toml", tmp_path / "run.db"
+    for name in ("OTHER", "POSTHOG_PERSONAL_API_KEY"):
+        monkeypatch.setenv(name, other)
+    file.write_text(file.read_text() + f'[profiles.other]\nhost = "{us.url}"\nkey_env = "OTHER"\n')
+    plan, both = tmp_path / "plan.json", "us,other"
+    apply = ["--journal", str(journal), "--yes", "--profile"]
+    assert run(["plan", "--name", "*0001", "--set", "timezone=Asia/Tokyo", "--profile", both, "-o", str(plan)]) == 3
+    for _ in range(2):
+        assert run(["apply", str(plan), *apply, both, "--max-age", "0"]) == 0
+    assert run(["apply", str(tmp_path / "plan.other.json"), *apply, "other"]) == 0
+    capfd.readouterr()
+    assert run(["runs", str(journal), "--json"]) == 0
+    assert {one["run"] for one in lines(capfd)} == {"us", "other"}
+    assert run(["undo", str(journal), "--host", us.url, "--yes"]) == 2
+    assert "several runs" in capfd.readouterr().err
+    assert run(["undo", str(journal), "--profile", both, "--yes"]) == 0
+    assert us.environment(1).settings["timezone"] == "UTC"
+
+
 def test_nothing_is_changed_anywhere_while_one_host_cannot_be_asked(
     two: tuple[Sandbox, Sandbox], tmp_path: Path, capfd: Output
 ) -> None:
