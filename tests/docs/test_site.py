@@ -63,6 +63,12 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert described >= set(aioposthog_env.__all__)
 
 
+def test_the_arguments_of_attrs_classes_are_shown_with_their_defaults(site: Path) -> None:
+    text = re.sub(r"<[^>]+>", "", (site / "reference/policies/index.html").read_text(encoding="utf-8"))
+    assert "max_attempts: int = 5," in text
+    assert "wait_ceiling: float | None = 120.0," in text
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(NAV)
