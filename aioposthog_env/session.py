@@ -273,7 +273,7 @@ class PostHogSession:
     async def grant(self) -> Grant:
         """What is known of the credential: as given, or read once from the key's own record.
 
-        Older servers do not show a key its record (contract 10), and others may answer anything. Then it is unknown, that
+        Older servers do not show a key its record, and others may answer anything. Then it is unknown, that
         is remembered, and the server decides.
         """
         access, credential = self._access, self._host.credential

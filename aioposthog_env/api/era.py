@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Era(enum.Enum):
-    """A generation of PostHog (contract 0), oldest first."""
+    """A generation of PostHog, oldest first."""
 
     UNKNOWN = ""
     A = "2024-10"

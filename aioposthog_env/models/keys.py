@@ -11,7 +11,7 @@ from aioposthog_env.models.fields import JSONValue, extra
 
 @attrs.frozen(kw_only=True)
 class KeyInfo:
-    """What PostHog tells a key about itself (contract 1.3)."""
+    """What PostHog tells a key about itself."""
 
     id: str | UnsetType = UNSET
     label: str | None | UnsetType = UNSET

@@ -36,12 +36,12 @@ SETTINGS = """\
 Made by `docs/reference/make_reference.py` from `TeamSettings`.
 
 Every setting is unset by default, and an unset one is not sent. None is sent as null, which PostHog takes where the type names
-null. The classes among the types are described with the [models](models.md#nested-settings). *Since* and *until* are the
-[generations](../url-styles.md#generations) of PostHog that know a setting; the others ignore it, which `update` finds out and
-tells. Objects are replaced as a whole, unless *merged* is said: then the keys that are given are written into what is stored.
+null. The classes among the types are described with the [models](models.md#nested-settings). Where a setting is not known to
+every [generation](../url-styles.md#generations) of PostHog, the others ignore it, which `update` finds out and tells.
+Objects are replaced as a whole, unless *merged* is said: then the keys that are given are written into what is stored.
 
-| setting | type | since | until | meaning |
-| :-- | :-- | :-- | :-- | :-- |
+| setting | type | generations | meaning |
+| :-- | :-- | :-- | :-- |
 """
 
 
@@ -136,8 +136,7 @@ def table_of_settings() -> str:
     fields = attrs.fields_dict(settings.TeamSettings)
     rows = []
     for name, facts in settings.FACTS.items():
-        since, until = _generations(facts)
-        cells = (_code(name), _type(fields[name].type, facts), since, until, _meaning(meanings[name], facts))
+        cells = (_code(name), _type(fields[name].type, facts), _generations(facts), _meaning(meanings[name], facts))
         rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return SETTINGS + "\n".join(rows) + "\n"
 
@@ -163,10 +162,13 @@ def _attribute_docstrings(module: ModuleType, name: str) -> dict[str, str]:
     return found
 
 
-def _generations(facts: FieldFacts) -> tuple[str, str]:
-    """The first and the last generation, where that is not simply all of them."""
+def _generations(facts: FieldFacts) -> str:
     first, last = Era[facts.eras[0]], Era[facts.eras[-1]]
-    return ("" if first is Era.A else first.value), ("" if last is Era.D else last.value)
+    if first is last:
+        return first.value if last is Era.D else f"{first.value} only"
+    since = "" if first is Era.A else f"since {first.value}"
+    until = "" if last is Era.D else f"until {last.value}"
+    return f"{since} {until}".strip()
 
 
 def _meaning(text: str, facts: FieldFacts) -> str:

@@ -100,7 +100,7 @@ def test_a_rotation(follow: Follow, tmp_path: Path, capfd: Output) -> None:
 
 
 def test_a_run_that_was_killed(follow: Follow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
-    with serving(60, lacking_anonymize_ips=60, latency=0.02, throttle=False) as sandbox:
+    with serving(40, lacking_anonymize_ips=40, latency=0.01, throttle=False) as sandbox:
         give(sandbox, monkeypatch)
         monkeypatch.chdir(tmp_path)
         plan, apply = [line.split()[1:] for line in next(blocks_of("how-to/resume-and-undo.md")).text.splitlines()]
@@ -109,9 +109,9 @@ def test_a_run_that_was_killed(follow: Follow, monkeypatch: pytest.MonkeyPatch, 
             while not any(changes(sandbox, "anonymize_ips")) and process.poll() is None:
                 time.sleep(0.001)
             process.kill()
-        assert 0 < sum(changes(sandbox, "anonymize_ips")) < 60, "it was killed too late"
+        assert 0 < sum(changes(sandbox, "anonymize_ips")) < 40, "it was killed too late"
         assert follow("how-to/resume-and-undo.md", sandbox, done=1) == [0, 0, 0, 0]
-        assert changes(sandbox, "anonymize_ips") == [4] * 60  # there, back, there, and back
+        assert changes(sandbox, "anonymize_ips") == [4] * 40  # there, back, there, and back
         assert not any(sandbox.environment(id).settings["anonymize_ips"] for id in sandbox.environment_ids)
     assert "main update" in capfd.readouterr().out
 
