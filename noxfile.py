@@ -117,7 +117,7 @@ def optimized(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Wheel and sdist are built, and tested in an empty environment without the source; `-- tests` runs all tests there."""
-    place = Path(session.create_tmp())
+    place = Path(session.create_tmp()).resolve()
     shutil.rmtree(place)
     session.install("hatchling")
     session.run("python", "-m", "hatchling", "build", "-d", str(place / "dist"))

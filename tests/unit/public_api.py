@@ -1,4 +1,4 @@
-"""The public names with their signatures, as text, read from the source without importing it.
+"""The public names with their signatures, as text, read from the source.
 
 ``python -m tests.unit.public_api`` writes ``public_api.txt`` anew: do so when a change of the contract with users is meant,
 and say in CHANGELOG what changes for them.
@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import aioposthog_env
+
 SNAPSHOT: Final = Path(__file__).with_name("public_api.txt")
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(aioposthog_env.__file__ or "").parents[1]
 
 PUBLIC: Final[dict[str, tuple[str, ...]]] = {
     "aioposthog_env": (),

@@ -53,7 +53,7 @@ def test_the_docs_name_every_record_metric_and_attribute() -> None:
     rows = set(re.findall(r"^\| `([A-Za-z]+)` \|", docs, re.M))
     assert rows == {kind.__name__ for kind in telemetry.Event.__args__}
     named = set(re.findall(r"`((?:http|url|server|error|posthog)\.[a-z_.]+)`", docs))
-    source = set(re.findall(r'"((?:http|url|server|error|posthog)\.[a-z_.]+)"', read("aioposthog_env/otel.py")))
+    source = set(re.findall(r'"((?:http|url|server|error|posthog)\.[a-z_.]+)"', Path(otel.__file__).read_text("utf-8")))
     events = {"posthog.rate_limit.waited", "posthog.retry.scheduled", "posthog.read_back.decided", "posthog.wait"}
     assert source - events == named - {"url.full"}
 
