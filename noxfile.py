@@ -1,7 +1,10 @@
 """What is checked, in sessions that each stand alone: `nox` runs the checks, `nox -s NAME` one of them."""
 
 import os
+import shutil
 import sys
+import tarfile
+from pathlib import Path
 
 import nox
 
@@ -9,12 +12,13 @@ nox.options.sessions = ["tests", "lint", "types", "imports"]
 nox.options.default_venv_backend = "venv"
 
 GROUPS = nox.project.load_toml("pyproject.toml")
+LICENCES = ["MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "Mozilla Public License 2.0", "MPL-2.0"]
 
 
 def install(session: nox.Session, *groups: str) -> None:
     """The package with its extras, and what the named groups hold."""
     wanted = [line for group in groups for line in nox.project.dependency_groups(GROUPS, group)]
-    session.install("-e", ".[cli,report]", *wanted)
+    session.install("-e", ".[cli,report,otel]", *wanted)
 
 
 @nox.session
@@ -45,10 +49,18 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Both type checkers, strict."""
+    """Both type checkers, strict; and that the types of all public names are known."""
     install(session, "types", "bench")
     session.run("mypy")
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+    session.run(
+        "pyright",
+        "--verifytypes",
+        "aioposthog_env",
+        "--ignoreexternal",
+        env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        silent=True,
+    )
 
 
 @nox.session
@@ -92,6 +104,60 @@ def versions(session: nox.Session) -> None:
     """The tests on every supported version of Python that is here."""
     install(session, "test", "browser", "docs")
     session.run("pytest", *session.posargs, env={"COLUMNS": os.environ.get("COLUMNS", "120")})
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The tests with the oldest versions that pyproject.toml allows of what it names."""
+    session.install("uv")
+    wanted = ["-e", ".[cli,report,otel,keyring]", "--group", "test"]
+    session.run("uv", "pip", "install", "--resolution", "lowest-direct", *wanted)
+    session.run("pytest", *(session.posargs or ["--ignore=tests/reports/test_page.py"]))
+
+
+@nox.session
+def optimized(session: nox.Session) -> None:
+    """The tests where Python drops assertions and docstrings."""
+    install(session, "test", "browser")
+    session.run("python", "-OO", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and sdist are built, and tested in an empty environment without the source; `-- tests` runs all tests there."""
+    place = Path(session.create_tmp()).resolve()
+    shutil.rmtree(place)
+    session.install("hatchling")
+    session.run("python", "-m", "hatchling", "build", "-d", str(place / "dist"))
+    (wheel,), (sdist,) = (place / "dist").glob("*.whl"), (place / "dist").glob("*.tar.gz")
+    session.run("python", "-m", "venv", str(place / "empty"))
+    python = str(place / "empty" / "bin" / "python")
+    wanted = nox.project.dependency_groups(GROUPS, "test")
+    session.run(python, "-m", "pip", "install", "-q", f"{wheel}[cli,report,otel]", *wanted, external=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(place, filter="data")
+    (source,) = (one for one in place.glob("aioposthog_env-*") if one.is_dir())
+    (source / "aioposthog_env").rename(place / "set_aside")
+    session.chdir(source)
+    tests = session.posargs or ["tests/package", "tests/contract", "tests/examples"]
+    session.run(python, "-m", "pytest", *tests, env={"TEST_THE_WHEEL": "1"}, external=True)
+    session.run(python, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", str(sdist), external=True)
+    session.run(python, "-m", "pytest", "tests/package", env={"TEST_THE_WHEEL": "1"}, external=True)
+
+
+@nox.session
+def licences(session: nox.Session) -> None:
+    """Whether the licences of everything that is installed with the library let anybody use it."""
+    session.install(".[cli,report,otel,keyring]", "pip-licenses>=5")
+    ours = ["--ignore-packages", "pip-licenses", "prettytable", "wcwidth", "tomli"]
+    session.run("pip-licenses", "--from=mixed", "--partial-match", f"--allow-only={';'.join(LICENCES)}", *ours)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Whether a vulnerability is known of anything that is installed with the library."""
+    session.install("-e", ".[cli,report,otel,keyring]", "pip-audit>=2.9")
+    session.run("pip-audit", "--skip-editable", "--progress-spinner", "off")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,21 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+__all__ = [
+    "AttemptFinished",
+    "AttemptStarted",
+    "DeprecationSeen",
+    "Event",
+    "Hook",
+    "ItemFinished",
+    "LimiterWaited",
+    "LoggingHook",
+    "Polled",
+    "ReadBackDecided",
+    "RetryScheduled",
+    "StyleFound",
+]
+
 log: Final = logging.getLogger("aioposthog_env")
 log.addHandler(logging.NullHandler())
 

@@ -81,6 +81,10 @@ class Where:
         """
         return cls(*_Parser(text).parse())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The test is made of functions, which do not pickle; the text gives it again.
+        return (type(self).parse, (self.text,))
+
     @property
     def needs_settings(self) -> bool:
         """Whether the environment must be read; False where what the list shows is enough."""

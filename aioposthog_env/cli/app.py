@@ -275,8 +275,12 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    for room in ("changing", "looking"):  # each adds its commands
-        import_module(f"aioposthog_env.cli.{room}")
+    rooms = [sys.modules[__name__], *(import_module(f"aioposthog_env.cli.{room}") for room in ("changing", "looking"))]
+    if sys.flags.optimize > 1:
+        from aioposthog_env.cli.docstrings import give_back
+
+        for room in rooms:  # each has added its commands
+            give_back(room)
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:

@@ -552,3 +552,11 @@ def test_how_many_lack_what_can_be_said() -> None:
 def test_a_sandbox_that_is_not_entered_has_no_address() -> None:
     with pytest.raises(RuntimeError, match="not running"):
         _ = Sandbox(1).url
+
+
+async def test_it_listens_on_this_machine_only() -> None:
+    async with Sandbox(1) as sandbox:
+        assert sandbox._site is not None
+        server = sandbox._site._server
+        assert isinstance(server, asyncio.Server)
+        assert {listening.getsockname()[0] for listening in server.sockets} == {"127.0.0.1"}

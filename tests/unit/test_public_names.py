@@ -1,12 +1,17 @@
 """The names that users import: a change here is a change of the contract with them."""
 
+import ast
+import difflib
 import inspect
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import aioposthog_env
+from tests.unit.public_api import PUBLIC, SNAPSHOT, names_of, snapshot
 
 NAMES = """
     SERVER_LIMITS UNSET AccessReport ActivityEntry ApiError AsyncEnvironments AuthenticationError BulkError BulkReport BulkRun
@@ -69,3 +74,43 @@ def test_every_class_and_its_public_methods_are_described(name: str) -> None:
         for method, value in vars(described).items():
             if inspect.isfunction(value) and not method.startswith("_"):
                 assert value.__doc__, f"{name}.{method}"
+
+
+def test_the_contract_is_as_it_was_committed() -> None:
+    before, now = SNAPSHOT.read_text("utf-8").splitlines(), snapshot().splitlines()
+    difference = "\n".join(difflib.unified_diff(before, now, "public_api.txt", "the source", lineterm="", n=1))
+    assert not difference, f"The public names have changed. If that is meant: python -m tests.unit.public_api\n{difference}"
+
+
+def test_the_snapshot_shows_signatures_attributes_and_what_private_classes_give() -> None:
+    lines = SNAPSHOT.read_text("utf-8").splitlines()
+    assert "    def with_options(self, *, retry: RetryPolicy | None=None, timeout: Timeout | None=None" in str(lines)
+    assert "    self.observations: tuple[str, ...]" in lines
+    assert "    def delete_secret_token_backup" in str(lines)
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_what_a_public_module_promises_is_there_and_described(module: str) -> None:
+    room = import_module(module)
+    for name in names_of(module):
+        value = getattr(room, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert value.__doc__, f"{module}.{name}"
+
+
+def test_everything_can_be_imported_at_once() -> None:
+    names: dict[str, object] = {}
+    exec("from aioposthog_env import *", names)
+    assert set(NAMES) <= set(names)
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_type_checkers_see_every_name_used(module: str) -> None:
+    tree = ast.parse(Path(__file__).parents[1].joinpath("typing", "api.py").read_text("utf-8"))
+    imported = [one for one in tree.body if isinstance(one, ast.ImportFrom) and one.module == module]
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert set(names_of(module)) <= {alias.name for one in imported for alias in one.names} | used
+
+
+def test_types_are_shipped() -> None:
+    assert (import_module("importlib.resources").files("aioposthog_env") / "py.typed").is_file()
