@@ -16,9 +16,9 @@ from typing import Final, Literal, TypeAlias
 Priority: TypeAlias = Literal["interactive", "bulk"]
 """``interactive``: somebody waits for this one call. ``bulk``: one of many, which take what is left."""
 
-_FLOOR: Final = 100
+FLOOR: Final = 100
 """One part in so many is kept free once as many interactive calls were seen."""
-_PART: Final = 4
+PART: Final = 4
 """One slot is kept free for so many interactive calls seen."""
 
 
@@ -30,5 +30,5 @@ def kept_free(seen: int, most: int, always: float = 0.0) -> int:
         most: How many calls it may hold.
         always: The part that is kept free whatever was seen, from 0 to 0.5.
     """
-    wanted = max(min(seen, math.ceil(most / _FLOOR)), math.ceil(seen / _PART), math.ceil(most * always))
+    wanted = max(min(seen, math.ceil(most / FLOOR)), math.ceil(seen / PART), math.ceil(most * always))
     return min(wanted, most // 2)

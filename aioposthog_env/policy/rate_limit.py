@@ -36,13 +36,13 @@ import attrs
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.policy.priority import Priority, kept_free
 
-_HELD: Final = 1.0002
+HELD: Final = 1.0002
 """How much longer than its window a slot is held: two clocks, each off by 100 millionths."""
-_KEPT: Final = 0.9
+KEPT: Final = 0.9
 """The part of what is held that a refusal leaves."""
-_PAUSE: Final = 0.05
+PAUSE: Final = 0.05
 """The part of the shortest window between the opening of the gate and the probe: the others take their slots back first."""
-_STEP: Final = 32
+STEP: Final = 32
 """So many slots won allow one more request beyond the share to be under way."""
 
 
@@ -80,7 +80,7 @@ class SlidingLog:
     def __init__(self, limit: RateLimit, kept_free: float = 0.0) -> None:
         self.limit = limit
         self.share = limit.count
-        self._held = limit.window * _HELD
+        self._held = limit.window * HELD
         self._kept_free = kept_free
         self._answered: deque[float] = deque()
         self._interactive: deque[float] = deque()
@@ -187,7 +187,7 @@ class RateLimitState:
             most = log.open_to_bulk(now, log.share) if bulk else log.share
             if (longer := log.wait(now, taken, most)) > wait:
                 wait = longer
-        if wait > 0 and taken <= self._won // _STEP:
+        if wait > 0 and taken <= self._won // STEP:
             counts = ((log, log.open_to_bulk(now, log.limit.count) if bulk else log.limit.count) for log in self.logs)
             beyond = max(log.wait(now, taken, count) for log, count in counts)
             wait = min(wait, max(beyond, self._probe_from - now))
@@ -220,10 +220,10 @@ class RateLimitState:
             if log is not full:
                 log.record(now, slot.priority)
         self.not_before = max(self.not_before, now + wait)
-        self._probe_from = self.not_before + _PAUSE * self.logs[0].limit.window
+        self._probe_from = self.not_before + PAUSE * self.logs[0].limit.window
         if slot.at >= self._cut_at:
             self._cut_at = now
-            full.share = max(1, int(full.used(now) * _KEPT))
+            full.share = max(1, int(full.used(now) * KEPT))
             self._won = 0
 
     def rate(self) -> float:
