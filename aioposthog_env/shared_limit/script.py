@@ -159,6 +159,7 @@ for _, member in ipairs(ask.given_up) do
   in_flight = in_flight - redis.call('ZREM', FLYING, member)
   redis.call('ZREM', QUEUE, member)
 end
+used(n, now) -- so that what was told twice is still known, and what has left the window is not
 for _, member in ipairs(ask.answered) do
   local flew = redis.call('ZREM', FLYING, member)
   in_flight = in_flight - flew
