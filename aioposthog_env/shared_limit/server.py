@@ -1,7 +1,8 @@
 """The connection to Redis or Valkey: which addresses are taken, and one command at a time, bounded in time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -38,16 +39,13 @@ class Server:
 
     def __init__(self, url: str, *, ca_file: str | None, allow_insecure: bool, timeout: float) -> None:
         _check(url, allow_insecure=allow_insecure)
-        try:
-            import redis.asyncio
-        except ModuleNotFoundError:
-            raise ConfigurationError("A shared limit needs the extra: pip install 'aioposthog-env[redis]'.") from None
+        if find_spec("redis") is None:
+            raise ConfigurationError("A shared limit needs the extra: pip install 'aioposthog-env[redis]'.")
         self._url = url
         self._timeout = timeout
         self._options = _tls(ca_file) if url.startswith("rediss:") else {}
         self._redis: Any = None
         self._run: Any = None
-        del redis
 
     def __repr__(self) -> str:
         return shown(self._url)
@@ -78,7 +76,8 @@ class Server:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
 
-        self._redis = Redis.from_url(
+        connect: Callable[..., Any] = Redis.from_url  # pyright: ignore[reportUnknownMemberType]
+        self._redis = connect(
             self._url,
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,

@@ -21,10 +21,9 @@ class ValkeyProcess:
         options: Further arguments, such as ``--appendonly yes``.
     """
 
-    def __init__(self, folder: Path, *options: str, tls: bool = False, password: str = "") -> None:
+    def __init__(self, folder: Path, *options: str, password: str = "") -> None:
         self._folder = folder
         self._options = (*options, *(("--requirepass", password) if password else ()))
-        self._tls = tls
         self._password = password
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as one:
@@ -33,36 +32,32 @@ class ValkeyProcess:
 
     @property
     def url(self) -> str:
-        scheme, login = "rediss" if self._tls else "redis", f":{self._password}@" if self._password else ""
-        return f"{scheme}://{login}127.0.0.1:{self.port}/0"
+        login = f":{self._password}@" if self._password else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.kill()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        ports = ("--port", "0", "--tls-port", str(self.port)) if self._tls else ("--port", str(self.port))
+        binary, port, folder = str(get_binary_path()), str(self.port), str(self._folder)
         self._process = subprocess.Popen(
-            [str(get_binary_path()), *ports, "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "", *self._options],
+            [binary, "--port", port, "--bind", "127.0.0.1", "--dir", folder, "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + 10
-        while not self._listens():
-            assert time.monotonic() < until, "the server does not start"
+        while not self._answers():
+            if time.monotonic() > until:
+                self.kill()
+                raise TimeoutError("the server does not start")
             time.sleep(0.01)
 
-    def _listens(self) -> bool:
-        if self._tls:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return True
-            return False
+    def _answers(self) -> bool:
         with contextlib.suppress(redis.RedisError), self.ask() as client:
             return bool(client.ping())
         return False

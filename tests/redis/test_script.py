@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from aioposthog_env.policy.rate_limit import HELD, RateLimit
@@ -69,7 +69,11 @@ def ordered(members: list[str]) -> list[str]:
     return sorted(members, key=lambda member: member[0] != "i")
 
 
-@settings(max_examples=120, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),  # shrinking would ask the server for minutes
+)
 @given(steps=STEPS, kept_free=st.sampled_from([0.0, 0.2]))
 def test_the_script_decides_as_the_pure_rules_do(server: "redis.Redis", steps: list[Any], kept_free: float) -> None:
     play(server, steps, kept_free)
@@ -114,9 +118,7 @@ def play(server: "redis.Redis", steps: list[Any], kept_free: float) -> None:
             if granted.pop(member, None) is not None:
                 done.append(member)
 
-        reply = state.command(
-            now, client, given_up=given_up, answered=answered, refused=refused, renewed=renewed, asked=asked
-        )
+        reply = state.command(now, client, given_up=given_up, answered=answered, refused=refused, renewed=renewed, asked=asked)
 
         got = [one if one > 0 else one * MICROSECONDS for one in reply.granted]
         assert got == [one if one > 0 or one == -math.inf else pytest.approx(-math.ceil(-one)) for one in expected]
