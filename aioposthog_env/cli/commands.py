@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from aioposthog_env.auth import PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
+from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.app import Connection
@@ -22,6 +22,7 @@ from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
 from aioposthog_env.models.validation import check
+from aioposthog_env.sending import Limiter
 from aioposthog_env.settings_file import unknown_keys
 from aioposthog_env.telemetry import Hook
 
@@ -45,9 +46,11 @@ async def connect(
         if len(connection.profiles) > 1:
             raise ConfigurationError("This command works at one host at a time: give one profile.")
         profile = find_profile(connection.profile)
+        auth = await profile.credential(session=session)
         async with AsyncEnvironments(
             profile.host,
-            auth=await profile.credential(session=session),
+            auth=auth,
+            limiter=_limiter(connection, auth),
             allow_insecure_http=profile.allow_insecure_http,
             hooks=hooks,
         ) as environments:
@@ -56,7 +59,8 @@ async def connect(
     if not connection.sandbox:
         resolve_host(connection.host)  # told first: a key is of no use where the host is none
         auth = (_session_from_environment() if session else None) or _key_from_environment()
-        async with AsyncEnvironments(connection.host, auth=auth, hooks=hooks) as environments:
+        limiter = _limiter(connection, auth)
+        async with AsyncEnvironments(connection.host, auth=auth, limiter=limiter, hooks=hooks) as environments:
             yield environments
         return
     if connection.host is not None:
@@ -66,8 +70,24 @@ async def connect(
     async with Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
         person = sandbox.session()
         cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
-        async with AsyncEnvironments(sandbox.url, auth=cookie if session else key, hooks=hooks) as environments:
+        auth = cookie if session else key
+        async with AsyncEnvironments(sandbox.url, auth=auth, limiter=_limiter(connection, auth), hooks=hooks) as environments:
             yield environments
+
+
+def _limiter(connection: Connection, auth: Credential) -> Limiter:
+    """The limiter that was asked for. PostHog limits personal API keys only."""
+    if connection.limiter is not None and ("@" in connection.limiter or "password=" in connection.limiter):
+        raise ConfigurationError(
+            "Arguments can be seen by others on this machine: give an address that holds a password in the "
+            "variable POSTHOG_LIMITER."
+        )
+    url = connection.limiter or os.environ.get("POSTHOG_LIMITER", "").strip()
+    if not url or not isinstance(auth, PersonalAPIKey):
+        return "shared"
+    from aioposthog_env.shared_limit.limiter import RedisRateLimiter
+
+    return RedisRateLimiter(url)
 
 
 def has_session(connection: Connection) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 from aioposthog_env.auth import is_loopback
@@ -76,7 +76,7 @@ class Server:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
 
-        connect: Callable[..., Any] = Redis.from_url  # pyright: ignore[reportUnknownMemberType]
+        connect = cast("Callable[..., Any]", Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
         self._redis = connect(
             self._url,
             socket_timeout=self._timeout,
