@@ -79,8 +79,7 @@ def _limiter(connection: Connection, auth: Credential) -> Limiter:
     """The limiter that was asked for. PostHog limits personal API keys only."""
     if connection.limiter is not None and ("@" in connection.limiter or "password=" in connection.limiter):
         raise ConfigurationError(
-            "Arguments can be seen by others on this machine: give an address that holds a password in the "
-            "variable POSTHOG_LIMITER."
+            "Others on this machine can see arguments: give an address with a password in the variable POSTHOG_LIMITER."
         )
     url = connection.limiter or os.environ.get("POSTHOG_LIMITER", "").strip()
     if not url or not isinstance(auth, PersonalAPIKey):

@@ -34,7 +34,7 @@ from typing import Any, Final
 import attrs
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.policy.priority import Priority, kept_free
+from aioposthog_env.policy.priority import PART, Priority, kept_free
 
 HELD: Final = 1.0002
 """How much longer than its window a slot is held: two clocks, each off by 100 millionths."""
@@ -75,7 +75,7 @@ class SlidingLog:
         share: How many the window may hold: less than the limit while somebody else uses the key.
     """
 
-    __slots__ = ("_answered", "_held", "_interactive", "_kept_free", "limit", "share")
+    __slots__ = ("_answered", "_held", "_interactive", "_kept_free", "_recent", "limit", "share")
 
     def __init__(self, limit: RateLimit, kept_free: float = 0.0) -> None:
         self.limit = limit
@@ -84,6 +84,7 @@ class SlidingLog:
         self._kept_free = kept_free
         self._answered: deque[float] = deque()
         self._interactive: deque[float] = deque()
+        self._recent: deque[float] = deque()
 
     @property
     def shared(self) -> bool:
@@ -94,21 +95,22 @@ class SlidingLog:
         """Note an answer."""
         self._answered.append(now)
         if priority == "interactive":
-            self.seen(now)  # so that it never holds more than a window's
+            self.seen(now)  # so that they never hold more than a window's
             self._interactive.append(now)
+            self._recent.append(now)
 
-    def seen(self, now: float) -> int:
-        """How many answered interactive requests the window still holds."""
-        interactive, horizon = self._interactive, now - self._held
-        while interactive and interactive[0] <= horizon:
-            interactive.popleft()
-        return len(interactive)
+    def seen(self, now: float) -> tuple[int, int]:
+        """How many answered interactive requests the window still holds, and its last quarter."""
+        for stamps, since in ((self._interactive, now - self._held), (self._recent, now - self._held / PART)):
+            while stamps and stamps[0] <= since:
+                stamps.popleft()
+        return len(self._interactive), len(self._recent)
 
     def open_to_bulk(self, now: float, most: int) -> int:
         """How many requests the window may hold before bulk ones wait, where it may hold ``most`` in all."""
         if not self._interactive and not self._kept_free:
             return most
-        return most - kept_free(self.seen(now), most, self._kept_free)
+        return most - kept_free(*self.seen(now), most, self._kept_free)
 
     def used(self, now: float) -> int:
         """How many answered requests the window still holds."""

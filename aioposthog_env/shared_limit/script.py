@@ -72,10 +72,10 @@ end
 local function open_to_bulk(i, most)
   redis.call('ZREMRANGEBYSCORE', seen_key(i), '-inf', exact(now - ask.limits[i].held))
   local seen = redis.call('ZCARD', seen_key(i))
-  local wanted = math.max(
-    math.min(seen, math.ceil(most / ask.floor)), math.ceil(seen / ask.part), math.ceil(most * ask.kept_free)
-  )
-  return most - math.min(wanted, math.floor(most / 2))
+  local recent = redis.call('ZCOUNT', seen_key(i), '(' .. exact(now - ask.limits[i].held / ask.part), '+inf')
+  local coming = math.max(0, ask.part * recent - seen)
+  local spare = math.max(math.min(seen, math.ceil(most / ask.floor)), math.ceil(seen / ask.part))
+  return most - math.min(math.max(coming + spare, math.ceil(most * ask.kept_free)), math.floor(most / 2))
 end
 local function keep(at)
   local shared = false
