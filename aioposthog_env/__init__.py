@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         OutcomeUnknownError,
         PermissionDeniedError,
         PostHogEnvError,
+        RateLimiterUnavailableError,
         RateLimitWaitTooLong,
         ScopeError,
         ServerError,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from aioposthog_env.sandbox import Sandbox
     from aioposthog_env.session import PostHogSession, log_in
     from aioposthog_env.settings_file import SettingsFile
+    from aioposthog_env.shared_limit.limiter import RedisRateLimiter
     from aioposthog_env.transport import Timeout
 
 _ROOMS = {
@@ -89,6 +91,7 @@ _ROOMS = {
         "PermissionDeniedError",
         "PostHogEnvError",
         "RateLimitWaitTooLong",
+        "RateLimiterUnavailableError",
         "ScopeError",
         "ServerError",
         "SettingsNotAppliedError",
@@ -111,6 +114,7 @@ _ROOMS = {
     "sandbox": ("Sandbox",),
     "session": ("PostHogSession", "log_in"),
     "settings_file": ("SettingsFile",),
+    "shared_limit.limiter": ("RedisRateLimiter",),
     "transport": ("Timeout",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
@@ -160,6 +164,8 @@ __all__ = [
     "RateLimitWaitTooLong",
     "RateLimiter",
     "RateLimiterStatistics",
+    "RateLimiterUnavailableError",
+    "RedisRateLimiter",
     "RetryPolicy",
     "Sandbox",
     "ScopeError",

@@ -20,6 +20,7 @@
     │   ├── ThrottledError            429, when waiting was given up
     │   └── ServerError               5xx
     ├── RateLimitWaitTooLong          the wait that the limits demand is beyond the ceiling
+    ├── RateLimiterUnavailableError   the shared limiter's Redis could not be reached; nothing was sent
     ├── DecodeError                   a successful answer that is not what the endpoint promises
     ├── StateChangedError             the environment is no longer as the caller saw it
     ├── SettingsNotAppliedError       the server said yes and did something else
@@ -51,6 +52,7 @@ __all__ = [
     "PermissionDeniedError",
     "PostHogEnvError",
     "RateLimitWaitTooLong",
+    "RateLimiterUnavailableError",
     "ScopeError",
     "ServerError",
     "SettingsNotAppliedError",
@@ -268,6 +270,10 @@ class RateLimitWaitTooLong(PostHogEnvError):  # noqa: N818  the public name says
         )
         self.retry_after = retry_after
         self.ceiling = ceiling
+
+
+class RateLimiterUnavailableError(PostHogEnvError):
+    """The Redis of a ``RedisRateLimiter`` could not be reached, so nobody knows whether the call fits. Nothing was sent."""
 
 
 class DecodeError(PostHogEnvError):

@@ -86,7 +86,7 @@ class RateLimiter:
         self._state = RateLimitState(limits, kept_free)
         self._interactive = _Line()
         self._bulk = _Line()
-        self._acquired = 0
+        self._acquired: int = 0
         self._users = 0
         self._last_used = -math.inf
 

@@ -165,9 +165,11 @@ class PostHogSession:
     async def close(self) -> None:
         """Close all connections."""
         limiter, self._host.limiter = self._host.limiter, None
-        if limiter is not None:
-            await limiter.leave()
-        await self._host.transport.close()
+        try:
+            await self._host.transport.close()
+        finally:
+            if limiter is not None:
+                await limiter.leave()
 
     @property
     def origin(self) -> str:

@@ -49,5 +49,5 @@ def oauth_of(sandbox: Sandbox, *scopes: str) -> OAuthToken:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("POSTHOG_HOST", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_API_KEY", "POSTHOG_CLI_API_KEY"):
+    for name in ("POSTHOG_HOST", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_API_KEY", "POSTHOG_CLI_API_KEY", "POSTHOG_LIMITER"):
         monkeypatch.delenv(name, raising=False)

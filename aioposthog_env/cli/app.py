@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -60,6 +60,8 @@ class Connection:
     "Which generation of PostHog the sandbox plays."
     json: Annotated[bool, Parameter(negative="")] = False
     "Print JSON."
+    limiter: Annotated[str | None, Parameter(group=CONNECTION)] = field(default=None, repr=False)
+    "A Redis that shares the rate limit among processes with one key, as redis://HOST/0. Default: the variable POSTHOG_LIMITER."
     concurrency: Annotated[int, Parameter(group=CONNECTION, validator=validators.Number(gte=1))] = 32
     "How many environments are worked on at a time."
 

@@ -4,11 +4,12 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from aioposthog_env.auth import PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
+from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.sending import Limiter
 from aioposthog_env.telemetry import Hook
 
 SANDBOX_ENVIRONMENTS = 25
@@ -31,9 +32,11 @@ async def connect(
         if len(connection.profiles) > 1:
             raise ConfigurationError("This command works at one host at a time: give one profile.")
         profile = find_profile(connection.profile)
+        auth = await profile.credential(session=session)
         async with AsyncEnvironments(
             profile.host,
-            auth=await profile.credential(session=session),
+            auth=auth,
+            limiter=_limiter(connection, auth),
             allow_insecure_http=profile.allow_insecure_http,
             hooks=hooks,
         ) as environments:
@@ -42,7 +45,8 @@ async def connect(
     if not connection.sandbox:
         resolve_host(connection.host)  # told first: a key is of no use where the host is none
         auth = (_session_from_environment() if session else None) or _key_from_environment()
-        async with AsyncEnvironments(connection.host, auth=auth, hooks=hooks) as environments:
+        limiter = _limiter(connection, auth)
+        async with AsyncEnvironments(connection.host, auth=auth, limiter=limiter, hooks=hooks) as environments:
             yield environments
         return
     if connection.host is not None:
@@ -52,8 +56,23 @@ async def connect(
     async with Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
         person = sandbox.session()
         cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
-        async with AsyncEnvironments(sandbox.url, auth=cookie if session else key, hooks=hooks) as environments:
+        auth = cookie if session else key
+        async with AsyncEnvironments(sandbox.url, auth=auth, limiter=_limiter(connection, auth), hooks=hooks) as environments:
             yield environments
+
+
+def _limiter(connection: Connection, auth: Credential) -> Limiter:
+    """The limiter that was asked for. PostHog limits personal API keys only."""
+    if connection.limiter is not None and ("@" in connection.limiter or "password=" in connection.limiter):
+        raise ConfigurationError(
+            "Others on this machine can see arguments: give an address with a password in the variable POSTHOG_LIMITER."
+        )
+    url = connection.limiter or os.environ.get("POSTHOG_LIMITER", "").strip()
+    if not url or not isinstance(auth, PersonalAPIKey):
+        return "shared"
+    from aioposthog_env.shared_limit.limiter import RedisRateLimiter
+
+    return RedisRateLimiter(url)
 
 
 def has_session(connection: Connection) -> bool:

@@ -34,15 +34,15 @@ from typing import Any, Final
 import attrs
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.policy.priority import Priority, kept_free
+from aioposthog_env.policy.priority import PART, Priority, kept_free
 
-_HELD: Final = 1.0002
+HELD: Final = 1.0002
 """How much longer than its window a slot is held: two clocks, each off by 100 millionths."""
-_KEPT: Final = 0.9
+KEPT: Final = 0.9
 """The part of what is held that a refusal leaves."""
-_PAUSE: Final = 0.05
+PAUSE: Final = 0.05
 """The part of the shortest window between the opening of the gate and the probe: the others take their slots back first."""
-_STEP: Final = 32
+STEP: Final = 32
 """So many slots won allow one more request beyond the share to be under way."""
 
 
@@ -75,15 +75,16 @@ class SlidingLog:
         share: How many the window may hold: less than the limit while somebody else uses the key.
     """
 
-    __slots__ = ("_answered", "_held", "_interactive", "_kept_free", "limit", "share")
+    __slots__ = ("_answered", "_held", "_interactive", "_kept_free", "_recent", "limit", "share")
 
     def __init__(self, limit: RateLimit, kept_free: float = 0.0) -> None:
         self.limit: RateLimit = limit
         self.share: int = limit.count
-        self._held = limit.window * _HELD
+        self._held = limit.window * HELD
         self._kept_free = kept_free
         self._answered: deque[float] = deque()
         self._interactive: deque[float] = deque()
+        self._recent: deque[float] = deque()
 
     @property
     def shared(self) -> bool:
@@ -94,21 +95,22 @@ class SlidingLog:
         """Note an answer."""
         self._answered.append(now)
         if priority == "interactive":
-            self.seen(now)  # so that it never holds more than a window's
+            self.seen(now)  # so that they never hold more than a window's
             self._interactive.append(now)
+            self._recent.append(now)
 
-    def seen(self, now: float) -> int:
-        """How many answered interactive requests the window still holds."""
-        interactive, horizon = self._interactive, now - self._held
-        while interactive and interactive[0] <= horizon:
-            interactive.popleft()
-        return len(interactive)
+    def seen(self, now: float) -> tuple[int, int]:
+        """How many answered interactive requests the window still holds, and its last quarter."""
+        for stamps, since in ((self._interactive, now - self._held), (self._recent, now - self._held / PART)):
+            while stamps and stamps[0] <= since:
+                stamps.popleft()
+        return len(self._interactive), len(self._recent)
 
     def open_to_bulk(self, now: float, most: int) -> int:
         """How many requests the window may hold before bulk ones wait, where it may hold ``most`` in all."""
         if not self._interactive and not self._kept_free:
             return most
-        return most - kept_free(self.seen(now), most, self._kept_free)
+        return most - kept_free(*self.seen(now), most, self._kept_free)
 
     def used(self, now: float) -> int:
         """How many answered requests the window still holds."""
@@ -189,7 +191,7 @@ class RateLimitState:
             most = log.open_to_bulk(now, log.share) if bulk else log.share
             if (longer := log.wait(now, taken, most)) > wait:
                 wait = longer
-        if wait > 0 and taken <= self._won // _STEP:
+        if wait > 0 and taken <= self._won // STEP:
             counts = ((log, log.open_to_bulk(now, log.limit.count) if bulk else log.limit.count) for log in self.logs)
             beyond = max(log.wait(now, taken, count) for log, count in counts)
             wait = min(wait, max(beyond, self._probe_from - now))
@@ -222,10 +224,10 @@ class RateLimitState:
             if log is not full:
                 log.record(now, slot.priority)
         self.not_before = max(self.not_before, now + wait)
-        self._probe_from = self.not_before + _PAUSE * self.logs[0].limit.window
+        self._probe_from = self.not_before + PAUSE * self.logs[0].limit.window
         if slot.at >= self._cut_at:
             self._cut_at = now
-            full.share = max(1, int(full.used(now) * _KEPT))
+            full.share = max(1, int(full.used(now) * KEPT))
             self._won = 0
 
     def rate(self) -> float:

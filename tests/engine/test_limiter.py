@@ -194,7 +194,8 @@ async def test_bulk_calls_leave_slots_to_interactive_ones_once_such_were_seen() 
     began = anyio.current_time()
     await take(limiter, priority="interactive")
     left = await asyncio.gather(*(take(limiter) for _ in range(19)))
-    assert sum(at == began for at in left) == 18  # one of the twenty is kept
+    # Four such calls are to be expected in this window, of which three are to come, and one is to spare.
+    assert sum(at == began for at in left) == 15
 
 
 async def test_single_calls_are_interactive_and_those_of_runs_are_bulk_unless_told_otherwise() -> None:

@@ -29,6 +29,7 @@ SAMPLES: list[errors.PostHogEnvError] = [
     errors.ThrottledError("what", status=429, retry_after=3.0),
     errors.ServerError("what", status=500),
     errors.RateLimitWaitTooLong(retry_after=300, ceiling=120),
+    errors.RateLimiterUnavailableError("what"),
     errors.DecodeError("what", path="$.id"),
     errors.StateChangedError("what"),
     errors.SettingsNotAppliedError(fields=["timezone"], environment=ENVIRONMENT, action_done=True),

@@ -8,25 +8,29 @@ from aioposthog_env.policy.rate_limit import RateLimit, RateLimitState, Slot
 
 
 @pytest.mark.parametrize(
-    ("seen", "most", "always", "kept"),
+    ("seen", "recent", "most", "always", "kept"),
     [
-        (0, 480, 0.0, 0),  # a bulk run alone loses nothing
-        (1, 480, 0.0, 1),
-        (3, 480, 0.0, 3),
-        (5, 480, 0.0, 5),
-        (20, 480, 0.0, 5),  # 1 % is the floor of what was seen
-        (40, 480, 0.0, 10),  # and a quarter of more
-        (470, 480, 0.0, 118),
-        (0, 480, 0.02, 10),
-        (100, 480, 0.02, 25),
-        (0, 480, 0.5, 240),
-        (9, 10, 0.0, 3),
-        (9, 4, 0.5, 2),
-        (1, 1, 0.5, 0),  # bulk calls are never shut out
+        (0, 0, 480, 0.0, 0),  # a bulk run alone loses nothing
+        (1, 0, 480, 0.0, 1),
+        (3, 0, 480, 0.0, 3),
+        (5, 0, 480, 0.0, 5),
+        (20, 0, 480, 0.0, 5),  # 1 % is the floor of what was seen
+        (40, 0, 480, 0.0, 10),  # and a quarter of more
+        (40, 10, 480, 0.0, 10),  # steady: what comes takes what comes back
+        (10, 10, 480, 0.0, 35),  # the first quarter of it: thirty more are to come
+        (40, 20, 480, 0.0, 50),  # twice as many as before
+        (470, 0, 480, 0.0, 118),
+        (0, 0, 480, 0.02, 10),
+        (100, 0, 480, 0.02, 25),
+        (0, 0, 480, 0.5, 240),
+        (100, 100, 480, 0.0, 240),
+        (9, 0, 10, 0.0, 3),
+        (9, 0, 4, 0.5, 2),
+        (1, 1, 1, 0.5, 0),  # bulk calls are never shut out
     ],
 )
-def test_how_many_slots_are_kept_free(seen: int, most: int, always: float, kept: int) -> None:
-    assert kept_free(seen, most, always) == kept
+def test_how_many_slots_are_kept_free(seen: int, recent: int, most: int, always: float, kept: int) -> None:
+    assert kept_free(seen, recent, most, always) == kept
 
 
 def room(state: RateLimitState, now: float) -> tuple[int, int]:
@@ -47,10 +51,12 @@ def test_bulk_requests_leave_to_interactive_ones_what_these_have_used_of_late() 
         state.reserve(0.0, "interactive")
         state.answered(0.0, "interactive")
 
-    assert room(state, 1.0) == (90, 2)
+    assert room(state, 1.0) == (66, 26)  # at this pace 24 more come within the minute, and two to spare
+    assert room(state, 16.0) == (90, 2)
     assert room(state, 61.0) == (100, 0)  # forgotten by the minute, kept in mind by the long window
-    assert state.logs[1].seen(61.0) == 8
-    assert state.logs[1].seen(601.0) == 0
+    assert state.logs[1].seen(61.0) == (8, 8)
+    assert state.logs[1].seen(151.0) == (8, 0)
+    assert state.logs[1].seen(601.0) == (0, 0)
 
 
 def test_a_request_that_the_minute_refused_is_interactive_in_the_other_window() -> None:
@@ -58,7 +64,7 @@ def test_a_request_that_the_minute_refused_is_interactive_in_the_other_window() 
     state.reserve(0.0, "interactive")
     state.refused(Slot(0.0, priority="interactive"), 0.0, 10.0)
 
-    assert [log.seen(1.0) for log in state.logs] == [0, 1]
+    assert [log.seen(1.0) for log in state.logs] == [(0, 0), (1, 1)]
 
 
 def test_beyond_the_share_bulk_requests_leave_slots_as_well() -> None:

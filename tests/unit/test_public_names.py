@@ -19,7 +19,8 @@ NAMES = """
     ClientStateError ConfigurationError ConflictError Credential CredentialNotAcceptedError DecodeError EndpointAccess
     Environment EnvironmentAccess EnvironmentRef EnvironmentSummary Era IngestionRestriction InvalidSettingsError JournalError
     KeyInfo NotFoundError NotSentError OAuthToken Outcome OutcomeUnknownError PermissionDeniedError PersonalAPIKey
-    PostHogEnvError PostHogSession ProductIntent RateLimit RateLimitWaitTooLong RateLimiter RateLimiterStatistics RetryPolicy
+    PostHogEnvError PostHogSession ProductIntent RateLimit RateLimitWaitTooLong RateLimiter RateLimiterStatistics
+    RateLimiterUnavailableError RedisRateLimiter RetryPolicy
     Sandbox ScopeError Secret ServerError SessionCookie SettingsNotAppliedError StateChangedError TeamSettings ThrottledError
     Timeout TransportError UnsetType ValidationError __version__ log_in
 """.split()  # noqa: SIM905

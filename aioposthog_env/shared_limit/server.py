@@ -1,0 +1,130 @@
+"""The connection to Redis or Valkey: which addresses are taken, and one command at a time, bounded in time."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, urlsplit
+
+from aioposthog_env.auth import is_loopback
+from aioposthog_env.errors import ConfigurationError
+
+_SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+class NotReachedError(Exception):
+    """The server did not do it, or it is not known whether it did.
+
+    Attributes:
+        lasting: Waiting does not help: the password is wrong, or the server is too old.
+    """
+
+    def __init__(self, reason: str, *, lasting: bool) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class Server:
+    """One server.
+
+    Args:
+        url: ``redis://``, ``rediss://`` for TLS, or ``unix://``.
+        ca_file: Certificate authorities to trust instead of the system's.
+        allow_insecure: Take a server beyond this machine without a password, or without checking its certificate.
+        timeout: The longest time for one command, in seconds.
+
+    Raises:
+        ConfigurationError: The address cannot be used, or the extra ``redis`` is not installed.
+    """
+
+    def __init__(self, url: str, *, ca_file: str | None, allow_insecure: bool, timeout: float) -> None:
+        _check(url, allow_insecure=allow_insecure)
+        if find_spec("redis") is None:
+            raise ConfigurationError("A shared limit needs the extra: pip install 'aioposthog-env[redis]'.")
+        self._url = url
+        self._timeout = timeout
+        self._options = _tls(ca_file) if url.startswith("rediss:") else {}
+        self._redis: Any = None
+        self._run: Any = None
+
+    def __repr__(self) -> str:
+        return shown(self._url)
+
+    async def run(self, script: str, keys: Sequence[str], argument: bytes) -> Any:
+        """Run a script.
+
+        Raises:
+            NotReachedError: No answer came, or a refusal.
+        """
+        import redis.exceptions as problems
+
+        lasting = (problems.AuthenticationError, problems.AuthorizationError, problems.NoPermissionError)
+        passing = (problems.ReadOnlyError, problems.OutOfMemoryError, problems.ClusterDownError, problems.TryAgainError)
+        try:
+            if self._redis is None:
+                self._connect(script)
+            async with asyncio.timeout(2 * self._timeout):
+                return await self._run(keys=keys, args=[argument])
+        except (problems.RedisError, OSError, TimeoutError) as error:
+            waiting_helps = not isinstance(error, lasting) and (
+                isinstance(error, passing) or not isinstance(error, problems.ResponseError)
+            )
+            raise NotReachedError(_said(error), lasting=not waiting_helps) from None
+
+    def _connect(self, script: str) -> None:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        connect = cast("Callable[..., Any]", Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
+        self._redis = connect(
+            self._url,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 0),  # who waits, and how long, is decided by the limiter
+            client_name="aioposthog-env",
+            **self._options,
+        )
+        self._run = self._redis.register_script(script)
+
+    async def close(self) -> None:
+        """Close the connection. The next command opens another."""
+        server, self._redis, self._run = self._redis, None, None
+        if server is not None:
+            await server.aclose()
+
+
+def _tls(ca_file: str | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"ssl_check_hostname": True}
+    return options if ca_file is None else options | {"ssl_ca_certs": ca_file}
+
+
+def shown(url: str) -> str:
+    """An address without user, password and options."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _said(error: BaseException) -> str:
+    # The words are those of the system or the server; neither repeats a password.
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _check(url: str, *, allow_insecure: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        name, password, options = parts.hostname or "", parts.password, parse_qs(parts.query)
+        parts.port  # noqa: B018  raises where it is none
+    except ValueError:
+        raise ConfigurationError("The address of Redis is no URL; give redis://HOST:PORT/0.") from None
+    if parts.scheme not in _SCHEMES or (parts.scheme != "unix" and not name):
+        raise ConfigurationError(f"{shown(url)!r} is no address of Redis; give redis://, rediss:// or unix://.")
+    if allow_insecure:
+        return
+    if parts.scheme != "unix" and not is_loopback(name) and not (password or "password" in options):
+        raise ConfigurationError(
+            f"{shown(url)} has no password, and who can write there can stop all calls or lift the limit. Give "
+            "rediss://:PASSWORD@HOST, or pass allow_insecure=True."
+        )
+    if {"none", "optional"} & {value.lower() for value in options.get("ssl_cert_reqs", ())}:
+        raise ConfigurationError("ssl_cert_reqs switches the check of the certificate off: pass allow_insecure=True as well.")
