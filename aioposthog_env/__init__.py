@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         OutcomeUnknownError,
         PermissionDeniedError,
         PostHogEnvError,
+        QueueError,
         RateLimitWaitTooLong,
         ScopeError,
         ServerError,
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
     from aioposthog_env.session import PostHogSession, log_in
     from aioposthog_env.settings_file import SettingsFile
     from aioposthog_env.transport import Timeout
+    from aioposthog_env.workers.coordinator import Workers
+    from aioposthog_env.workers.item import WorkItem
+    from aioposthog_env.workers.run_item import run_item
 
 _ROOMS = {
     "access": ("AccessReport", "EndpointAccess", "EnvironmentAccess"),
@@ -88,6 +92,7 @@ _ROOMS = {
         "OutcomeUnknownError",
         "PermissionDeniedError",
         "PostHogEnvError",
+        "QueueError",
         "RateLimitWaitTooLong",
         "ScopeError",
         "ServerError",
@@ -112,6 +117,9 @@ _ROOMS = {
     "session": ("PostHogSession", "log_in"),
     "settings_file": ("SettingsFile",),
     "transport": ("Timeout",),
+    "workers.coordinator": ("Workers",),
+    "workers.item": ("WorkItem",),
+    "workers.run_item": ("run_item",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -156,6 +164,7 @@ __all__ = [
     "PostHogEnvError",
     "PostHogSession",
     "ProductIntent",
+    "QueueError",
     "RateLimit",
     "RateLimitWaitTooLong",
     "RateLimiter",
@@ -180,8 +189,11 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "Where",
+    "WorkItem",
+    "Workers",
     "__version__",
     "log_in",
+    "run_item",
 ]
 
 

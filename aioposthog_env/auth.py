@@ -258,7 +258,7 @@ def resolve_host(host: str | None, *, allow_insecure_http: bool = False) -> str:
         region = name.removesuffix(".i.posthog.com").rpartition(".")[2].removesuffix("-assets")
         right = REGIONS.get(region, REGIONS["us"])
         raise ConfigurationError(f"{name} is the ingestion host, which has no management API; use {right!r}.")
-    if url.scheme == "http" and not allow_insecure_http and not _is_loopback(name):
+    if url.scheme == "http" and not allow_insecure_http and not is_loopback(name):
         raise ConfigurationError(
             f"http://{name} would send the credential unencrypted; use https, or pass allow_insecure_http=True."
         )
@@ -270,7 +270,8 @@ def _without_password(given: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else given.rpartition("@")[2]
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether a host is this machine."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

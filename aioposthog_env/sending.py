@@ -1,6 +1,6 @@
 """Sending the requests of one call: each within the limit, exactly once, and followed where the same server redirects it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -90,6 +90,8 @@ class Request:
     endpoint: Endpoint
     path: str
     body: bytes | None = None
+    fence: Callable[[], Awaitable[float]] | None = None
+    """Gives the time until which it may leave; see ``BeforeWrite``."""
 
 
 class Sender:
@@ -146,15 +148,18 @@ class Sender:
         limiter, hooks = self._host.limiter, self._options.hooks
         slot = await self._slot(limiter) if limiter is not None else None
         started = anyio.current_time() if hooks else 0.0
-        self.sent += 1
-        delivery: Delivery = Lost("cancelled")
+        delivery: Delivery = NotSent("it was not allowed to leave")
         try:
+            leave_by = None if request.fence is None else await request.fence()
+            self.sent += 1
+            delivery = Lost("cancelled")
             answer = await self._host.transport.send(
                 request.endpoint.verb,
                 request.path,
                 headers=self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None),
                 body=request.body,
                 timeout=self._timeout(),
+                leave_by=leave_by,
             )
             delivery = classify(answer) if isinstance(answer, Reply) else answer
         finally:
