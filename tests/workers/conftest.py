@@ -1,5 +1,7 @@
 """A Valkey of its own for each test that asks for one, and worker processes that can be killed, stopped and continued."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -37,46 +39,60 @@ def redis(valkey: ValkeyServer) -> str:
     return str(valkey.connection_url)
 
 
-def session_variables(sandbox: Sandbox) -> dict[str, str]:
-    session = sandbox.session()
-    return {**os.environ, "SESSION_ID": session.session_id, "CSRF_TOKEN": session.csrf_token}
+class Processes:
+    """Workers and coordinators as processes of their own."""
+
+    def __init__(self, sandbox: Sandbox, redis: str, server: "subprocess.Popen[bytes]") -> None:
+        session = sandbox.session()
+        common = {"host": sandbox.url, "redis": redis, "session": [session.session_id, session.csrf_token]}
+        self._common: dict[str, Any] = common
+        self._server = server
+        self.started: list[int] = []
+
+    async def start(self, what: str, **order: Any) -> int:
+        """Start one, and give its id."""
+        order = {**self._common, "what": what, "lease": LEASE, "concurrency": 4, **order}
+        stdin, stdout = self._server.stdin, self._server.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps(order).encode() + b"\n")
+        stdin.flush()
+        pid = int(await anyio.to_thread.run_sync(stdout.readline))
+        self.started.append(pid)
+        return pid
+
+    def kill(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
-class WorkerProcess:
-    """One worker process."""
-
-    def __init__(self, sandbox: Sandbox, redis: str, env: dict[str, str], concurrency: int = 4) -> None:
-        command = [sys.executable, "-m", "tests.workers.worker", sandbox.url, redis, str(LEASE), str(concurrency)]
-        self._process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    async def ready(self) -> "WorkerProcess":
-        assert self._process.stdout is not None
-        assert await anyio.to_thread.run_sync(self._process.stdout.readline) == b"ready\n"
-        return self
-
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-    def wait(self) -> int:
-        return self._process.wait()
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager
-def processes(sandbox: Sandbox, redis: str, count: int, env: dict[str, str]) -> Generator[list[WorkerProcess], None, None]:
-    """Worker processes, which must be awaited with ``ready``."""
-    found = [WorkerProcess(sandbox, redis, env) for _ in range(count)]
+def processes(sandbox: Sandbox, redis: str, log: Path) -> Generator[Processes, None, None]:
+    """Processes that are killed at the end, whatever happens."""
+    with log.open("ab") as errors:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.workers.worker"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    found = Processes(sandbox, redis, server)
     try:
         yield found
     finally:
-        for one in found:
-            one.signal(signal.SIGCONT)
-            one.end()
+        for pid in found.started:
+            found.kill(pid)
+        server.kill()
+        server.communicate()
 
 
 @asynccontextmanager

@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from aioposthog_env import Journal, Sandbox, Secret, TeamSettings, Workers
+from aioposthog_env import Sandbox, Workers
 from tests.workers.conftest import at_work
 
 
