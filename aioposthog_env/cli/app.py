@@ -261,7 +261,7 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    for room in ("changing", "looking"):  # each adds its commands
+    for room in ("changing", "looking", "serving"):  # each adds its commands
         import_module(f"aioposthog_env.cli.{room}")
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)

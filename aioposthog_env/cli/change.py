@@ -15,13 +15,14 @@ from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
+from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, OnWorkers, chosen
 from aioposthog_env.cli.commands import assigned, connect
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import connected, finish, nothing_to_do, summarise, watch
+from aioposthog_env.cli.workers import same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, JournalError
 from aioposthog_env.settings_file import SettingsFile
@@ -56,6 +57,7 @@ class HowToApply:
     dry_run: bool
     yes: bool
     report: Path | None
+    on: OnWorkers = HERE
 
 
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
@@ -125,6 +127,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             stop_after_failures=how.stop_after_failures,
             dry_run=how.dry_run,
             keep="outcomes",
+            on=workers_of(how.on),
         )
         told.total = len(plan) + len(plan.unreadable)
         watched = await watch(output, run, "changing", told, environments.limiter, resume)
@@ -179,7 +182,7 @@ def _resume(connection: Connection, path: Path | None, journal: Path, plan: Plan
         words += ["--max-age", f"{how.max_age:g}"]
     if how.stop_after_failures is not None:
         words += ["--stop-after-failures", str(how.stop_after_failures)]
-    return [*words, "--yes"]
+    return [*words, *same_workers(how.on), "--yes"]
 
 
 async def undo(connection: Connection, journal: Path, run: str, *, yes: bool) -> int:

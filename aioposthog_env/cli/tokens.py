@@ -10,13 +10,14 @@ from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.change import new_journal
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen
+from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, OnWorkers, chosen
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Told
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import connected, finish, nothing_to_do, watch
+from aioposthog_env.cli.workers import same_workers, workers_of
 from aioposthog_env.errors import ScopeError
 
 
@@ -47,11 +48,13 @@ class How:
         journal: Where to record; None for a new file.
         yes: Do not ask.
         report: Where to write a report; None for none.
+        on: Who makes the calls.
     """
 
     journal: Path | None
     yes: bool
     report: Path | None
+    on: OnWorkers = HERE
 
 
 async def run_on(
@@ -83,11 +86,16 @@ async def run_on(
         confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
         path = how.journal or new_journal(command.name)
         each = environments.each(
-            [item.ref for item in selected], concurrency=connection.concurrency, journal=path, keep="outcomes", adopt=True
+            [item.ref for item in selected],
+            concurrency=connection.concurrency,
+            journal=path,
+            keep="outcomes",
+            adopt=True,
+            on=workers_of(how.on),
         )
         told.total = len(selected)
         resume = ["aioposthog-env", command.name, *(str(item.ref.id) for item in selected), *command.arguments]
-        resume += ["--journal", str(path), *connected(connection), "--yes"]
+        resume += ["--journal", str(path), *same_workers(how.on), *connected(connection), "--yes"]
         watched = await watch(output, start(each), command.doing, told, environments.limiter, resume)
     output.say(f"Recorded in {path}.")
     reporting.write(output, watched.report, names={item.ref.id: item.name for item in selected})
