@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         OutcomeUnknownError,
         PermissionDeniedError,
         PostHogEnvError,
+        QueueError,
         RateLimiterUnavailableError,
         RateLimitWaitTooLong,
         ScopeError,
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
     from aioposthog_env.settings_file import SettingsFile
     from aioposthog_env.shared_limit.limiter import RedisRateLimiter
     from aioposthog_env.transport import Timeout
+    from aioposthog_env.workers.coordinator import Workers
+    from aioposthog_env.workers.item import WorkItem
+    from aioposthog_env.workers.run_item import run_item
 
 _ROOMS = {
     "access": ("AccessReport", "EndpointAccess", "EnvironmentAccess"),
@@ -90,6 +94,7 @@ _ROOMS = {
         "OutcomeUnknownError",
         "PermissionDeniedError",
         "PostHogEnvError",
+        "QueueError",
         "RateLimitWaitTooLong",
         "RateLimiterUnavailableError",
         "ScopeError",
@@ -116,6 +121,9 @@ _ROOMS = {
     "settings_file": ("SettingsFile",),
     "shared_limit.limiter": ("RedisRateLimiter",),
     "transport": ("Timeout",),
+    "workers.coordinator": ("Workers",),
+    "workers.item": ("WorkItem",),
+    "workers.run_item": ("run_item",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -160,6 +168,7 @@ __all__ = [
     "PostHogEnvError",
     "PostHogSession",
     "ProductIntent",
+    "QueueError",
     "RateLimit",
     "RateLimitWaitTooLong",
     "RateLimiter",
@@ -186,8 +195,11 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "Where",
+    "WorkItem",
+    "Workers",
     "__version__",
     "log_in",
+    "run_item",
 ]
 
 

@@ -19,6 +19,7 @@ from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, by_id, make
 from aioposthog_env.bulk.each import Each, place_of
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import Plan
+from aioposthog_env.bulk.queued import TaskQueue
 from aioposthog_env.bulk.record import MAIN, JournalPath, Recording
 from aioposthog_env.bulk.run import BulkRun, Refs, checked_refs
 from aioposthog_env.bulk.selection import Selected, Selection, select
@@ -440,6 +441,7 @@ class AsyncEnvironments:
         run: str = MAIN,
         adopt: bool = False,
         keep: Keep = "values",
+        on: TaskQueue | None = None,
     ) -> Each:
         """The same call to many environments: ``await environments.each(refs).retrieve()``.
 
@@ -456,6 +458,8 @@ class AsyncEnvironments:
             keep: What the report holds of what is done: ``values``, the outcomes with what the calls returned; ``outcomes``,
                 without that; ``counts``, how many. What is not done is in the report always, without its value where values
                 are not kept. Iterating over a run gives every outcome whole.
+            on: ``Workers(…)``: worker processes make the calls, and ``concurrency`` is theirs; see ``docs/workers.md``.
+                Outcomes then have digests instead of values.
 
         Raises:
             ConfigurationError: Not a collection of environments; nothing was sent.
@@ -475,6 +479,7 @@ class AsyncEnvironments:
             stop_after_failures=stop_after_failures,
             keep=keep,
             recording=None if journal is None else Recording(journal, run, adopt),
+            queue=on,
         )
 
     async def plan(self, desired: Desired, refs: Refs | None = None, *, concurrency: int = 32) -> Plan:
@@ -513,6 +518,7 @@ class AsyncEnvironments:
         dry_run: bool = False,
         wait_ceiling: float | None = None,
         keep: Keep = "values",
+        on: TaskQueue | None = None,
     ) -> BulkRun[Environment]:
         """Send each environment that differs the settings that differ. Await the run, or enter and iterate it.
 
@@ -530,9 +536,11 @@ class AsyncEnvironments:
             dry_run: Send nothing; what would change is skipped as ``dry run``.
             wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
             keep: What the report holds; see ``each``.
+            on: ``Workers(…)``: worker processes make the changes; see ``each``. Each environment is compared with the plan.
 
         Raises:
-            ConfigurationError: The plan is of another host, or was loaded without its sensitive values.
+            ConfigurationError: The plan is of another host, or was loaded without its sensitive values; or workers are to
+                change a sensitive setting, which must not go through their queue.
         """
         if canary < 0 or max_age < 0:
             raise ConfigurationError("canary and max_age must not be below 0.")
@@ -548,6 +556,7 @@ class AsyncEnvironments:
             dry_run=dry_run,
             keep=keep,
             recording=None if journal is None else Recording(journal, run, adopt),
+            queue=on,
         )
         return apply_plan(each.session, plan, how)
 

@@ -9,6 +9,7 @@
     ├── ScopeError                    the credential cannot make this call; nothing was sent
     ├── NotSentError                  the request never left
     ├── OutcomeUnknownError           it left, the answer was lost, and it must not be repeated
+    │   └── QueueError                the task queue cannot be reached, so what workers did is not known
     ├── TransportError                a read, or a repeatable write, that was lost for good
     ├── ApiError                      PostHog answered with an error
     │   ├── AuthenticationError       401
@@ -51,6 +52,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "PostHogEnvError",
+    "QueueError",
     "RateLimitWaitTooLong",
     "RateLimiterUnavailableError",
     "ScopeError",
@@ -322,6 +324,14 @@ class SettingsNotAppliedError(PostHogEnvError):
 
 class JournalError(PostHogEnvError):
     """The record of a bulk run cannot be used; says why and what can be saved."""
+
+
+class QueueError(OutcomeUnknownError):
+    """The task queue of the workers cannot be reached, so it is not known what they have done.
+
+    A run with a journal, resumed with the same workers, takes up what they have done meanwhile. At the beginning of a run
+    nothing was sent.
+    """
 
 
 class SinkError(PostHogEnvError):

@@ -117,8 +117,9 @@ class Exchange:
             self._written = True
             if call.endpoint is CREATE:
                 self._sent_at = anyio.current_time()
+            fence = None if self._before_write is None else self._before_write.fence
             delivery = await self.sender.deliver(
-                Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body)
+                Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body, fence)
             )
             if isinstance(delivery, Answered) and call.endpoint.repeat is Repeat.NEVER:
                 delivery = _lost_if_unreadable(call.endpoint, delivery)

@@ -153,12 +153,15 @@ class BeforeWrite:
         doubt: What an earlier process has left open.
         check: Holds the environment, as it was read, and the server's clock against what the caller wants, while nobody else
             of this client writes to it. Raises where nothing may be sent.
+        fence: Asked right before each request of the write. Gives the time of the event loop until which it may leave; raises
+            where it may not leave at all.
     """
 
     record: Callable[[Environment | None, Marks | None], Awaitable[None]] | None = None
     read: bool = False
     doubt: Doubt | None = None
     check: Callable[[Environment, datetime | None], Plan] | None = None
+    fence: Callable[[], Awaitable[float]] | None = None
 
 
 def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Plan:

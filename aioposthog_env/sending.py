@@ -1,7 +1,7 @@
 """Sending the requests of one call: each within the limit, exactly once, and followed where the same server redirects it."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -106,6 +106,8 @@ class Request:
     endpoint: Endpoint
     path: str
     body: bytes | None = None
+    fence: Callable[[], Awaitable[float]] | None = None
+    """Gives the time until which it may leave; see ``BeforeWrite``."""
 
 
 class Sender:
@@ -168,17 +170,24 @@ class Sender:
         """
         limiter, hooks = self._host.limiter, self._options.hooks
         slot = await self._slot(limiter) if limiter is not None else None
-        self.sent += 1
         headers = self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None)
         started: AttemptStarted | None = None
         began = 0.0
-        if hooks:
-            started, began = self._started_now(request, asked), anyio.current_time()
-            headers = _with_added(headers, started.headers)
-        delivery: Delivery = _CANCELLED
+        delivery: Delivery = NotSent("it was not allowed to leave")
         try:
+            leave_by = None if request.fence is None else await request.fence()
+            self.sent += 1
+            if hooks:
+                started, began = self._started_now(request, asked), anyio.current_time()
+                headers = _with_added(headers, started.headers)
+            delivery = _CANCELLED
             answer = await self._host.transport.send(
-                request.endpoint.verb, request.path, headers=headers, body=request.body, timeout=self._timeout()
+                request.endpoint.verb,
+                request.path,
+                headers=headers,
+                body=request.body,
+                timeout=self._timeout(),
+                leave_by=leave_by,
             )
             delivery = classify(answer) if isinstance(answer, Reply) else answer
         finally:

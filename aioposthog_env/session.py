@@ -14,7 +14,7 @@ A session is bound to the event loop in which it was entered. ``with_options`` g
 other policies: connections, limiter, retry budget and all that was found out about the host are shared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -80,6 +80,8 @@ class Result(Generic[T]):
     """What the outcome of a bulk run says beside its status."""
     date: str | None = None
     """The server's clock, as it wrote it in the header ``Date``."""
+    digests: Mapping[str, str | None] | None = None
+    """What was changed, as digests, where a worker made the call and kept the value to itself."""
 
 
 @attrs.define

@@ -83,8 +83,15 @@ class _DroppedError(Exception):
     """The connection went away. Not one of aiohttp's classes, so that aiohttp does not send again."""
 
 
+class _TooLateError(Exception):
+    """The time by which the request had to leave is over."""
+
+
 class _TooLargeError(Exception):
     """The body is larger than allowed."""
+
+
+_OURS: Final = (_DroppedError, _TooLargeError, _TooLateError)
 
 
 class _Request(ClientRequest):
@@ -105,10 +112,11 @@ class _Once:
         sent: Whether the request has left, as far as this machine can tell.
     """
 
-    __slots__ = ("_patience", "sent")
+    __slots__ = ("_leave_by", "_patience", "sent")
 
-    def __init__(self, patience: _Patience) -> None:
+    def __init__(self, patience: _Patience, leave_by: float | None) -> None:
         self._patience = patience
+        self._leave_by = leave_by
         self.sent = False
 
     async def __call__(
@@ -125,6 +133,9 @@ class _Once:
 
     def leave(self) -> None:
         """The request is about to be written: from now on it may have arrived, and its answer is awaited."""
+        # As late as can be: a process may have been stopped for any time since it was allowed to send.
+        if self._leave_by is not None and asyncio.get_running_loop().time() > self._leave_by:
+            raise _TooLateError("it was too late for it to leave")
         self.sent = True
         self._patience.renew()
 
@@ -194,7 +205,14 @@ class Transport:
         return ClientStateError(f"This client {state}; make calls inside `async with AsyncEnvironments(…) as environments:`.")
 
     async def send(
-        self, verb: str, path: str, *, headers: dict[str, str], body: bytes | None, timeout: Timeout
+        self,
+        verb: str,
+        path: str,
+        *,
+        headers: dict[str, str],
+        body: bytes | None,
+        timeout: Timeout,
+        leave_by: float | None = None,
     ) -> Reply | NotSent | Lost:
         """Send exactly one request and read the whole answer.
 
@@ -204,6 +222,7 @@ class Transport:
             headers: The headers.
             body: The body, or None.
             timeout: How long it may take.
+            leave_by: The time of the event loop until which it may be written to a connection; None for any.
         """
         session = self._session
         if session is None:
@@ -211,7 +230,7 @@ class Transport:
         status = None
         async with self._free:
             patience = _Patience(timeout)
-            once = _Once(patience)
+            once = _Once(patience, leave_by)
             try:
                 async with (
                     patience.scope,
@@ -228,7 +247,7 @@ class Transport:
                 ):
                     status = response.status
                     return Reply(status, response.headers, await self._read(response, patience))
-            except (_DroppedError, _TooLargeError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            except (*_OURS, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 return _what_happened(error, sent=once.sent, status=status)
 
     def _url(self, path: str) -> URL:
@@ -271,7 +290,7 @@ def _what_happened(error: Exception, *, sent: bool, status: int | None) -> NotSe
 
 def _reason(error: BaseException) -> str:
     """What happened, without the texts of exceptions that may quote an address with a password, or a header."""
-    if isinstance(error, _DroppedError | _TooLargeError):
+    if isinstance(error, _OURS):
         return str(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(getattr(error.certificate_error, "verify_message", "")) or type(error.certificate_error).__name__

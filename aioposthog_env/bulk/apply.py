@@ -18,6 +18,7 @@ from aioposthog_env.bulk.each import Each, followed, place_of
 from aioposthog_env.bulk.journal import Item, Kept
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import EnvironmentPlan, Plan, differences
+from aioposthog_env.bulk.queued import TaskQueue
 from aioposthog_env.bulk.record import Recording, body_digest, holds, kept
 from aioposthog_env.bulk.run import BulkRun, Skip
 from aioposthog_env.errors import ConfigurationError, JournalError, SettingsNotAppliedError, StateChangedError
@@ -94,6 +95,7 @@ class Applying:
     dry_run: bool
     keep: Keep
     recording: Recording | None
+    queue: TaskQueue | None = None
 
 
 def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[Environment]:
@@ -111,6 +113,11 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         )
     recording = None if how.dry_run else how.recording
     record = None if recording is None else recording.of(session, UPDATE.name, plan.digest())
+    queued = None
+    if how.queue is not None and not how.dry_run:
+        for one in plan.changing:
+            how.queue.check(calls.update(one.settings))
+        queued = how.queue.run(session, record)
     planned = {one.ref.id: one for one in plan}
     reasons = {ref.id: reason for ref, reason in plan.unreadable}
 
@@ -125,9 +132,10 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         before = None if record is None else record.before_write(ref, calls.update(one.settings), _replaced(one))
         # What is in doubt is looked at, like what was read long ago.
         fresh = 0 <= (datetime.now(UTC) - one.read_at).total_seconds() <= how.max_age and not (before and before.doubt)
-        call = calls.update(one.settings, expected=None if fresh else one.expected)
+        call = calls.update(one.settings, expected=None if fresh and queued is None else one.expected)
         try:
-            result = await session.call(call, place_of(ref), before)
+            sent = session.call(call, place_of(ref), before) if queued is None else queued.call(call, ref, before)
+            result = await sent
         except StateChangedError as error:
             raise Skip("stale", error, error.attempts, error.waited) from None
         return await followed(result, _verified(session, ref, one.settings)) if how.verify else result
@@ -136,10 +144,11 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         # Those that change come first, so that the canary goes down a pit with something in it.
         [one.ref for one in sorted(plan, key=lambda one: not one.changes)] + [ref for ref, _ in plan.unreadable],
         work,
-        concurrency=how.concurrency,
+        concurrency=how.concurrency if queued is None or how.queue is None else how.queue.in_flight,
         stop_after_failures=how.stop_after_failures,
         canary=how.canary,
         record=record,
+        queued=queued,
         keep=how.keep,
         endpoint=UPDATE.name,
         hooks=session.options.hooks,

@@ -11,6 +11,7 @@ from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import ACTIVITY, UPDATE, Endpoint
 from aioposthog_env.api.routes import Place
 from aioposthog_env.bulk.outcome import Keep
+from aioposthog_env.bulk.queued import QueuedRun, TaskQueue
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest
 from aioposthog_env.bulk.rotation import AfterRotation, old_enough, seconds_of, secret_is_shown
 from aioposthog_env.bulk.run import BulkRun, Refs, Skip, Work
@@ -53,6 +54,7 @@ class Each:
         stop_after_failures: int | None,
         keep: Keep = "values",
         recording: Recording | None = None,
+        queue: TaskQueue | None = None,
     ) -> None:
         self.session = session
         self._refs = refs
@@ -60,6 +62,7 @@ class Each:
         self._stop_after_failures = stop_after_failures
         self._keep: Keep = keep
         self._recording = recording
+        self._queue = queue
 
     def retrieve(self) -> BulkRun[Environment]:
         """Read each environment."""
@@ -84,11 +87,12 @@ class Each:
         given, record = settings, self._record(UPDATE, "of each environment")
         if record is not None:
             record.body_of = lambda ref: body_digest(calls.update(given(ref)).body)
+        queued = None if self._queue is None else self._queue.run(self.session, record)
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
-            return await self._send(calls.update(given(ref), expected=expected), ref, record)
+            return await self._send(calls.update(given(ref), expected=expected), ref, record, queued=queued)
 
-        return self._run(UPDATE, work, record)
+        return self._run(UPDATE, work, record, queued=queued)
 
     def delete(self) -> BulkRun[None]:
         """Delete each environment."""
@@ -232,34 +236,47 @@ class Each:
         following: AfterRotation | None = None,
     ) -> BulkRun[Environment]:
         digests, plain = None if expected is None else dict(expected), make(settings=settings)
-        record = self._record(plain.endpoint, body_digest(plain.body))
+        record, queued = self._record(plain.endpoint, body_digest(plain.body)), None
+        if self._queue is not None:
+            self._queue.check(plain)
+            queued = self._queue.run(self.session, record)
         check = secret_is_shown if following is not None and (following.verify or following.sink is not None) else None
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
             if digests is not None and ref.id not in digests:
                 raise ConfigurationError(f"expected holds no digest for environment {ref.id}.")
             call = plain if digests is None else make(expected=digests[ref.id], settings=settings)
-            result = await self._send(call, ref, record, check)
+            result = await self._send(call, ref, record, check, queued)
             return result if following is None else await following.finish(result, ref)
 
-        return self._run(plain.endpoint, work, record, None if following is None else following.sink)
+        return self._run(plain.endpoint, work, record, None if following is None else following.sink, queued)
 
     def _call(self, call: Call[T]) -> BulkRun[T]:
-        record = self._record(call.endpoint, body_digest(call.body))
+        record, queued = self._record(call.endpoint, body_digest(call.body)), None
+        if self._queue is not None:
+            self._queue.check(call)
+            queued = self._queue.run(self.session, record)
 
         async def work(ref: EnvironmentRef) -> Result[T]:
-            return await self._send(call, ref, record)
+            return await self._send(call, ref, record, queued=queued)
 
-        return self._run(call.endpoint, work, record)
+        return self._run(call.endpoint, work, record, queued=queued)
 
     async def _send(
-        self, call: Call[T], ref: EnvironmentRef, record: RunRecord | None, check: Check | None = None
+        self,
+        call: Call[T],
+        ref: EnvironmentRef,
+        record: RunRecord | None,
+        check: Check | None = None,
+        queued: QueuedRun | None = None,
     ) -> Result[T]:
         """Send a call. One that has taken effect gives a result, also where settings beside it were ignored."""
         before = None if record is None else record.before_write(ref, call)
         if check is not None:
             before = attrs.evolve(before or BeforeWrite(), check=check)
         try:
+            if queued is not None:
+                return await queued.call(call, ref, before)
             return await self.session.call(call, place_of(ref), before)
         except SettingsNotAppliedError as error:
             if not error.action_done:
@@ -288,15 +305,26 @@ class Each:
         self.session.check_kind(endpoint)
 
     def _run(
-        self, endpoint: Endpoint, work: Work[Any], record: RunRecord | None = None, sink: Sink | None = None
+        self,
+        endpoint: Endpoint,
+        work: Work[Any],
+        record: RunRecord | None = None,
+        sink: Sink | None = None,
+        queued: QueuedRun | None = None,
     ) -> BulkRun[Any]:
+        if self._queue is not None and queued is None:
+            raise ConfigurationError(
+                "This call is made from here, not by workers, which only make changes and never see what else is known here. "
+                "Nothing was sent. Leave on= out."
+            )
         return BulkRun(
             self._refs,
             work,
-            concurrency=self._concurrency,
+            concurrency=self._concurrency if self._queue is None else self._queue.in_flight,
             stop_after_failures=self._stop_after_failures,
             record=record,
             sink=sink,
+            queued=queued,
             keep=self._keep,
             endpoint=endpoint.name,
             hooks=self.session.options.hooks,

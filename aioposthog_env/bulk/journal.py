@@ -21,6 +21,7 @@ No secret is in it: tokens as digests, the credential as a digest, sensitive set
 """
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 import sys
@@ -330,6 +331,12 @@ class Journal:
             chain.append(earlier)
         self._undone_by[number] = chain[1:]
         return number
+
+    async def key(self, run: int) -> str:
+        """A digest that tells a run from all others, in this file and elsewhere."""
+        row = (await self._read("SELECT name, host, credential, endpoint, body, started FROM runs WHERE id = :run", run=run))[0]
+        # The credential may be replaced while the run goes on.
+        return hashlib.sha256(repr((*row[:2], *row[3:])).encode()).hexdigest()[:32]
 
     async def done(self, run: int) -> dict[int, str | None]:
         """The environments of a run in which nothing is left to do, with the digests of what was sent. Mostly one digest."""

@@ -34,6 +34,7 @@ class Outcome(Generic[T_co]):
         not_applied: Settings that the server did not take although the call itself happened.
         attempts: Requests sent for this environment.
         waited: Seconds spent waiting, for the rate limit and between attempts.
+        digests: What was changed, as digests, where a worker made the call: then there is no value.
     """
 
     ref: EnvironmentRef
@@ -44,6 +45,7 @@ class Outcome(Generic[T_co]):
     not_applied: tuple[str, ...] = ()
     attempts: int = 0
     waited: float = 0.0
+    digests: Mapping[str, str | None] | None = None
 
 
 def failure(ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[object]:
@@ -61,12 +63,34 @@ class BulkReport(Generic[T_co]):
         seconds: How long the run took.
         stopped_by: The error that ended the run before all environments were tried; None where none did.
         only_counted: How many outcomes were counted and not kept; see ``keep`` of ``each``.
+        parts: The reports that it was merged from, by name.
     """
 
     outcomes: tuple[Outcome[T_co], ...]
     seconds: float = 0.0
     stopped_by: PostHogEnvError | None = None
     only_counted: Mapping[Status, int] = attrs.field(factory=dict[Status, int])
+    parts: "Mapping[str, BulkReport[T_co]]" = attrs.field(factory=dict[str, "BulkReport[T_co]"])
+
+    @classmethod
+    def merge(cls, reports: "Mapping[str, BulkReport[T]]") -> "BulkReport[T]":
+        """One report of several runs that went on side by side, for example one for each host or account.
+
+        An id means another environment at each host: ``parts`` tells whose outcome one is, and what remains there.
+
+        Args:
+            reports: The reports by a name of your choice.
+        """
+        counted: Counter[Status] = Counter()
+        for report in reports.values():
+            counted.update(report.only_counted)
+        return BulkReport(
+            tuple(outcome for report in reports.values() for outcome in report.outcomes),
+            max((report.seconds for report in reports.values()), default=0.0),
+            next((report.stopped_by for report in reports.values() if report.stopped_by is not None), None),
+            dict(counted),
+            dict(reports),
+        )
 
     def __len__(self) -> int:
         return len(self.outcomes) + sum(self.only_counted.values())
@@ -177,6 +201,7 @@ def _without_value(outcome: Outcome[T]) -> Outcome[T]:
         not_applied=outcome.not_applied,
         attempts=outcome.attempts,
         waited=outcome.waited,
+        digests=outcome.digests,
     )
 
 

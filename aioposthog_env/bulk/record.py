@@ -102,6 +102,7 @@ class RunRecord:
             known to a run that deletes backups.
         undone: The environments, with their projects, that the run may have changed which this one undoes.
         body_of: The digest of what is sent to an environment, where it is not the same for all.
+        key: Tells the run from all others, and is the same whenever it is resumed.
     """
 
     def __init__(self, journal: JournalPath, name: str, identity: Identity, *, adopt: bool, undoes: str | None = None) -> None:
@@ -116,6 +117,7 @@ class RunRecord:
         self.rotations: Mapping[int, tuple[float, str]] = {}
         self.undone: list[tuple[int, int | None]] = []
         self.body_of: Callable[[EnvironmentRef], str] | None = None
+        self.key = ""
         self._done: dict[int, str | None] = {}
         self._items: dict[int, Item] = {}
         self._open: set[int] = set()
@@ -140,6 +142,7 @@ class RunRecord:
             self._undone_number = await self._changes_of(self._undoes)
         undoes = None if self._undoes is None else self._undone_number
         self._number = await journal.begin(self._name, self._identity, adopt=self._adopt, undoes=undoes)
+        self.key = await journal.key(self._number)
         if undoes is not None:
             self.undone = await journal.written(undoes, self._number)
         if self._identity.endpoint == DELETE_SECRET_TOKEN_BACKUP.name:
@@ -174,6 +177,10 @@ class RunRecord:
     def earlier(self, ref: EnvironmentRef) -> Item | None:
         """What an earlier session of this run has left to do in an environment."""
         return self._items.get(ref.id)
+
+    def takes_up(self, ref: EnvironmentRef) -> None:
+        """What an earlier session has left in doubt is decided now: the queue still has its job, or its outcome."""
+        self._open.discard(ref.id)
 
     def is_done(self, ref: EnvironmentRef) -> bool:
         """Whether an earlier session of this run has done the environment.
@@ -281,7 +288,7 @@ class RunRecord:
         names = self._asked.pop(outcome.ref.id, None) or (item and item.asked)
         value = error.environment if isinstance(error, SettingsNotAppliedError) else outcome.value
         if not isinstance(value, Environment):
-            return None
+            return outcome.digests
         if self._identity.endpoint == ROTATE_SECRET_TOKEN.name:
             return marks(ROTATE_SECRET_TOKEN, value)
         return digests(value.settings, names) if names else None

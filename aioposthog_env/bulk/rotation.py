@@ -54,7 +54,10 @@ class AfterRotation:
             PostHogEnvError: One of these failed; its ``action_done`` is true.
         """
         try:
-            if self.verify:
+            if result.digests is not None and (self.verify or self.sink is not None):
+                seen = await self._shown(result.digests, ref)
+                result = attrs.evolve(seen, attempts=result.attempts + seen.attempts, waited=result.waited + seen.waited)
+            elif self.verify:
                 seen = await self._verified(result.value, ref)
                 result = attrs.evolve(result, attempts=result.attempts + seen.attempts, waited=result.waited + seen.waited)
             if self.sink is not None:
@@ -65,6 +68,20 @@ class AfterRotation:
             error.about(ROTATE_SECRET_TOKEN.name, ref.id)
             raise
         return result
+
+    async def _shown(self, digests: Mapping[str, str | None], ref: EnvironmentRef) -> Result[Environment]:
+        """The environment that a worker has rotated, with its secret, which the worker has kept to itself."""
+        try:
+            seen = await self._read(ref)
+        except PostHogEnvError as error:
+            error.after(_NOT_VERIFIED)
+            raise
+        secret = seen.value.secret_api_token
+        if not isinstance(secret, Secret) or secret.digest() != digests.get("secret"):
+            other = StateChangedError("A read since shows another secret, or none: somebody may have rotated once more.")
+            other.attempts, other.waited = seen.attempts, seen.waited
+            raise other.after(_NOT_VERIFIED)
+        return attrs.evolve(seen, digests=digests)
 
     async def _verified(self, rotated: Environment, ref: EnvironmentRef) -> Result[Environment]:
         try:

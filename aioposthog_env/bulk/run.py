@@ -22,6 +22,7 @@ import anyio
 import anyio.abc
 
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, failure
+from aioposthog_env.bulk.queued import QueuedRun
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.bulk.sink import Sink
 from aioposthog_env.errors import (
@@ -29,6 +30,7 @@ from aioposthog_env.errors import (
     ConfigurationError,
     JournalError,
     PostHogEnvError,
+    QueueError,
     SinkError,
 )
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
@@ -44,7 +46,7 @@ Work: TypeAlias = Callable[[EnvironmentRef], Awaitable[Result[T]]]
 AnyIterator: TypeAlias = Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]
 
 _OUTBOX = 64
-_STOPPING = (AuthenticationError, JournalError, SinkError)
+_STOPPING = (AuthenticationError, JournalError, QueueError, SinkError)
 """Errors that every further environment would meet too."""
 
 
@@ -118,6 +120,7 @@ class BulkRun(Generic[T]):
         canary: int = 0,
         record: RunRecord | None = None,
         sink: Sink | None = None,
+        queued: QueuedRun | None = None,
         keep: Keep = "values",
         endpoint: str = "",
         hooks: Sequence[Hook] = (),
@@ -131,6 +134,7 @@ class BulkRun(Generic[T]):
         self._canary = canary
         self._record = record
         self._sink = sink
+        self._queued = queued
         self._keep: Keep = keep
         self._reason: Reason = "stopped"
         self._turn = anyio.Lock(fast_acquire=True)
@@ -208,7 +212,7 @@ class BulkRun(Generic[T]):
         self._started = True
         refs = _distinct(self._source)
         async with contextlib.AsyncExitStack() as stack:
-            for resource in (self._record, self._sink):
+            for resource in (self._record, self._sink, self._queued):
                 if resource is not None:
                     await stack.enter_async_context(resource)
             if self._canary and isinstance(refs, Iterator):
@@ -239,19 +243,23 @@ class BulkRun(Generic[T]):
     async def _worker(self, refs: AnyIterator, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
         while (ref := await self._next(refs)) is not None:
             outcome = await self._one(ref)
-            if self._record is not None:
-                await self._conclude(self._record, outcome)
+            written = self._record is None or await self._conclude(self._record, outcome)
+            if written and self._queued is not None:
+                await self._queued.forget(ref)
             if self._hooks:
                 tell(self._hooks, _finished(self._endpoint, outcome))
             await keep(outcome)
 
-    async def _conclude(self, record: RunRecord, outcome: Outcome[T]) -> None:
+    async def _conclude(self, record: RunRecord, outcome: Outcome[T]) -> bool:
+        """Write down what became of an environment. Whether that is on the disk."""
         try:
             # What is known is written down, even where the run is cancelled just now.
             with anyio.CancelScope(shield=True):
                 await record.conclude(outcome)
         except JournalError as error:
             self._stopped_by = self._stopped_by or error
+            return False
+        return True
 
     async def _next(self, refs: AnyIterator) -> EnvironmentRef | None:
         if isinstance(refs, Iterator):
@@ -278,6 +286,7 @@ class BulkRun(Generic[T]):
             not_applied=result.not_applied,
             attempts=result.attempts,
             waited=result.waited,
+            digests=result.digests,
         )
 
     def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:

@@ -277,11 +277,12 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    rooms = [sys.modules[__name__], *(import_module(f"aioposthog_env.cli.{room}") for room in ("changing", "looking"))]
+    added = ("changing", "looking", "serving")  # each adds its commands
+    rooms = [sys.modules[__name__], *(import_module(f"aioposthog_env.cli.{room}") for room in added)]
     if sys.flags.optimize > 1:
         from aioposthog_env.cli.docstrings import give_back
 
-        for room in rooms:  # each has added its commands
+        for room in rooms:
             give_back(room)
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)

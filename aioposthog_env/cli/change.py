@@ -15,13 +15,14 @@ from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.assignments import assigned, parse_assignments
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
+from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, OnWorkers, names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, finish, nothing_to_do, show_outcomes, summarise, watch
+from aioposthog_env.cli.workers import same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.models.environment import Environment
@@ -58,6 +59,7 @@ class HowToApply:
     dry_run: bool
     yes: bool
     report: Path | None
+    on: OnWorkers = HERE
 
 
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
@@ -198,6 +200,7 @@ async def _parts(
             stop_after_failures=how.stop_after_failures,
             dry_run=how.dry_run,
             keep="outcomes",
+            on=workers_of(how.on),
         )
         parts.append(site.part(run, "changing", len(plan) + len(plan.unreadable), resume))
     return parts
@@ -246,7 +249,7 @@ def _resume(
         words += ["--max-age", f"{how.max_age:g}"]
     if how.stop_after_failures is not None:
         words += ["--stop-after-failures", str(how.stop_after_failures)]
-    return [*words, "--yes"]
+    return [*words, *same_workers(how.on), "--yes"]
 
 
 async def set_settings(connection: Connection, what: Sequence[str], report: Path | None) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter, validators
 
 from aioposthog_env.cli.app import ASKED_AS_USUAL, Connection, app, started
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids, ReportTo
+from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, Ids, OnWorkers, ReportTo
 
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
 Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
@@ -58,6 +58,7 @@ def apply(
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     yes: Yes = False,
     report: ReportTo = None,
+    on: OnWorkers = HERE,
     choice: Choice = UNCHOSEN,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:
@@ -105,6 +106,7 @@ def apply(
         dry_run=dry_run,
         yes=yes,
         report=report,
+        on=on,
     )
     return started(change.apply(connection, plan, choice, wanted, how))
 
@@ -166,6 +168,7 @@ def rotate_secrets(
     journal: Path | None = None,
     yes: Yes = False,
     report: ReportTo = None,
+    on: OnWorkers = HERE,
     choice: Choice = UNCHOSEN,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:
@@ -190,7 +193,7 @@ def rotate_secrets(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, yes=yes, report=report, on=on)
     return started(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, how=how))
 
 

