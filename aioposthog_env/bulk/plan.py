@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 import attrs
 import msgspec
@@ -224,6 +224,7 @@ class Plan:
         """
         if value["format"] != _FORMAT:
             raise ValueError("another format")
+        msgspec.convert(value, _PlanShape)
         return cls(
             host=value["host"],
             made_at=datetime.fromisoformat(value["made_at"]),
@@ -298,6 +299,37 @@ def _notes(
         needs_admin = era.rank >= Era.C.rank and name not in MEMBER_SAFE_FIELDS
         if (needs_admin or name == "receive_org_level_activity_logs") and is_admin(environment) is False:
             yield Note(name=name, kind="admins only", text=f"{name} may be changed by admins only, and the caller is none here")
+
+
+class _ChangeShape(TypedDict):
+    name: str
+    digest: str | None
+    desired: str
+    sensitive: bool
+
+
+class _NoteShape(TypedDict):
+    name: str
+    kind: Kind
+    text: str
+
+
+class _EnvironmentShape(TypedDict):
+    name: str
+    changes: list[_ChangeShape]
+    notes: list[_NoteShape]
+
+
+class _UnreadableShape(TypedDict):
+    reason: str
+
+
+class _PlanShape(TypedDict):
+    """What of a saved plan is not checked by what is made of it: a file may have been edited."""
+
+    host: str
+    environments: list[_EnvironmentShape]
+    unreadable: list[_UnreadableShape]
 
 
 def _environment_to_json(one: EnvironmentPlan) -> dict[str, JSONValue]:
