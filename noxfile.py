@@ -18,7 +18,7 @@ LICENCES = ["MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", 
 def install(session: nox.Session, *groups: str) -> None:
     """The package with its extras, and what the named groups hold."""
     wanted = [line for group in groups for line in nox.project.dependency_groups(GROUPS, group)]
-    session.install("-e", ".[cli,report,redis,otel]", *wanted)
+    session.install("-e", ".[cli,report,workers,otel]", *wanted)
 
 
 @nox.session

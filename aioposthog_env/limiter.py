@@ -164,6 +164,14 @@ class RateLimiter:
             refusals=state.refusals,
         )
 
+    def least_time(self, calls: int) -> float:
+        """The least time in seconds until so many more requests can have left, as far as is known now.
+
+        Args:
+            calls: How many, those that wait already included and those in flight not.
+        """
+        return self._state.least_time(_now(), calls)
+
     async def join(self, identity: str) -> None:
         """A client begins to use this limiter.
 

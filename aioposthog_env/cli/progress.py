@@ -15,24 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.cli.output import Output
 from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
-from aioposthog_env.policy.rate_limit import RateLimit
 from aioposthog_env.telemetry import Event, RetryScheduled
 
 _PAUSE: Final = 0.5
 """Seconds between two looks at the rate limit."""
-
-
-def least_time(calls: int, used: Sequence[tuple[RateLimit, int]]) -> float:
-    """The least time in seconds that so many calls take under the limits, from what their windows hold now.
-
-    A window that is full is taken to empty a whole window from now, so it may be less.
-    """
-    waits = [0.0]
-    for limit, held in used:
-        beyond = calls - max(0, limit.count - held)
-        if beyond > 0:
-            waits.append(limit.window * -(-beyond // limit.count))
-    return max(waits)
 
 
 def in_words(seconds: float) -> str:
@@ -55,6 +41,7 @@ class Told:
         self._calls_each = calls_each
         self._counts: Counter[str] = Counter()
         self._repeat: RetryScheduled | None = None
+        self._at_work = 0.0
 
     def hook(self, event: Event) -> None:
         """Take note of a repeat."""
@@ -66,29 +53,53 @@ class Told:
         self._counts[outcome.status] += 1
         self._repeat = None
 
-    def text(self, elapsed: float, statistics: RateLimiterStatistics | None) -> str:
+    def passed(self, seconds: float, *, limited: bool) -> None:
+        """Take note of time that has passed. What was spent waiting for a limit tells nothing of how fast the rest will go."""
+        if not limited:
+            self._at_work += seconds
+
+    def calls_left(self, in_flight: int) -> int:
+        """How many requests are still to leave, as far as is known."""
+        return max(0, (self.total - self._counts.total()) * self._calls_each - in_flight)
+
+    def text(self, statistics: RateLimiterStatistics | None, least: float = 0.0) -> str:
         """The words behind the bar.
 
         Args:
-            elapsed: Seconds since the start.
             statistics: Of the limiter; None where there is none.
+            least: Seconds until what is left can have been sent under the limits.
         """
         done = self._counts.total()
-        parts = [", ".join(f"{count} {status}" for status, count in sorted(self._counts.items())) or "nothing yet"]
         left = self.total - done
-        estimate = elapsed / done * left if done else 0.0
+        parts = [", ".join(f"{count} {status}" for status, count in sorted(self._counts.items())) or "nothing yet"]
         if statistics is not None:
             parts += [f"{held} of {limit.count} in {in_words(limit.window)}" for limit, held in statistics.used]
-            estimate = max(estimate, least_time(left * self._calls_each, statistics.used))
-            if statistics.gate > 0:
-                parts.append(f"PostHog asks to wait {in_words(statistics.gate)}")
-            elif statistics.waiting:
-                parts.append(f"{statistics.waiting} wait for the rate limit")
+            parts += _waits(statistics)
         if self._repeat is not None:
-            parts.append(f"{self._repeat.environment_id} again: {self._repeat.reason}")
+            parts.append(f"{self._repeat.environment_id} again in {in_words(self._repeat.wait)}: {self._repeat.reason}")
         if left and done:
-            parts.append(f"about {in_words(estimate)} left")
+            parts.append(f"about {in_words(max(least, self._at_work / done * left))} left")
+        elif left and least:
+            parts.append(f"at least {in_words(least)} left")
         return " · ".join(parts)
+
+
+def limited(statistics: RateLimiterStatistics | None) -> bool:
+    """Whether requests wait for the rate limit."""
+    return statistics is not None and bool(statistics.waiting or statistics.gate)
+
+
+def _waits(statistics: RateLimiterStatistics) -> list[str]:
+    """What waits, and for what."""
+    waiting = f"{statistics.waiting} wait" if statistics.waiting else "all wait"
+    if statistics.gate > 0:
+        return [f"{waiting} {in_words(statistics.gate)}, as PostHog asks"]
+    if not statistics.waiting:
+        return []
+    if statistics.pace is not None:
+        return [f"{waiting} for a share of the key, which somebody else uses too"]
+    full = [f"{limit.count} in {in_words(limit.window)}" for limit, held in statistics.used if held >= limit.count]
+    return [f"{waiting} for the limit of {' and '.join(full)}"] if full else [f"{waiting} for the rate limit"]
 
 
 @attrs.frozen(eq=False)
@@ -117,11 +128,15 @@ async def live(output: Output, bars: Sequence[Bar]) -> AsyncGenerator[Callable[[
     # What goes to a file or a pipe must not be caught for the terminal.
     with Progress(*columns, words, console=output.words, redirect_stdout=sys.stdout.isatty()) as display:
         tasks = {bar: display.add_task(escape(bar.what), total=bar.told.total, told="") for bar in bars}
-        began = anyio.current_time()
+        seen = dict.fromkeys(bars, anyio.current_time())
 
         def show(bar: Bar) -> None:
-            statistics = None if bar.limiter is None else bar.limiter.statistics()
-            display.update(tasks[bar], told=bar.told.text(anyio.current_time() - began, statistics))
+            limiter, told, now = bar.limiter, bar.told, anyio.current_time()
+            statistics = None if limiter is None else limiter.statistics()
+            told.passed(now - seen[bar], limited=limited(statistics))
+            seen[bar] = now
+            least = 0.0 if limiter is None or statistics is None else limiter.least_time(told.calls_left(statistics.in_flight))
+            display.update(tasks[bar], told=told.text(statistics, least))
 
         def add(bar: Bar, outcome: Outcome[Any]) -> None:
             bar.told.add(outcome)

@@ -137,6 +137,24 @@ class SlidingLog:
             return math.inf
         return max(0.0, self._answered[over - 1] + self._held - now)
 
+    def least_time(self, now: float, in_flight: int, calls: int) -> float:
+        """The least time in seconds until so many more requests have left, as far as is known now.
+
+        Each takes the slot that comes back first: one that is free, one whose answer leaves the window, one of a request in
+        flight, which is a whole window away, and then those that it has given out itself.
+
+        Args:
+            now: The time.
+            in_flight: Requests without an answer.
+            calls: How many more; at least 1.
+        """
+        rounds, place = divmod(calls - 1, self.share)
+        used = self.used(now)
+        over = place + used + in_flight - self.share
+        if over < 0:
+            return rounds * self._held
+        return rounds * self._held + (self._answered[over] + self._held - now if over < used else self._held)
+
 
 @attrs.frozen
 class Slot:
@@ -199,6 +217,12 @@ class RateLimitState:
             # Too many ahead to tell when their slots return, but each window serves no more than its share.
             wait = max(ahead // log.share * log.limit.window for log in self.logs) or math.inf
         return max(wait, self.not_before - now)
+
+    def least_time(self, now: float, calls: int) -> float:
+        """The least time in seconds until so many more requests have left, if each is answered at once."""
+        if calls < 1:
+            return 0.0
+        return max(self.not_before - now, *(log.least_time(now, self.in_flight, calls) for log in self.logs))
 
     def answered(self, now: float, priority: Priority = "bulk") -> None:
         """Free the slot of a request that was answered, or whose answer was lost: it may have been counted."""

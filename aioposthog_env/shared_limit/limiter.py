@@ -292,6 +292,20 @@ class RedisRateLimiter(RateLimiter):
             refusals=known.refusals,
         )
 
+    def least_time(self, calls: int) -> float:
+        """The least time in seconds until so many more requests can have left, if nobody else used the key from now on.
+
+        When the slots come back that others hold is not known here, so that a full window counts whole.
+
+        Args:
+            calls: How many.
+        """
+        waits = [0.0]
+        for limit, held in self.statistics().used:
+            beyond = calls - max(0, limit.count - held)
+            waits.append(limit.window * -(-beyond // limit.count) if beyond > 0 else 0.0)
+        return max(waits)
+
     def _member(self, priority: Priority) -> str:
         return f"{priority[0]}:{self._client}:{next(self._numbers)}"
 

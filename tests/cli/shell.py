@@ -17,6 +17,9 @@ from aioposthog_env.cli.app import run
 
 _QUESTION = re.compile(r"Type '([^']+)' to go on: $")
 
+_MOMENT = 0.1
+"""Seconds. An interrupt in the instant before an event loop begins to sleep may not wake it."""
+
 
 @attrs.frozen
 class Ran:
@@ -36,13 +39,14 @@ def typed(line: str) -> Ran:
 
 
 def interrupted(line: str, when: Callable[[str], bool]) -> Ran:
-    """The same, with Ctrl-C as soon as something has happened; ``when`` is asked with what was said so far."""
+    """The same, with Ctrl-C a moment after something has happened; ``when`` is asked with what was said so far."""
     out, err, ended = io.StringIO(), io.StringIO(), threading.Event()
 
     def interrupt() -> None:
         while not when(err.getvalue()):
             if ended.wait(0.002):
                 return
+        ended.wait(_MOMENT)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)

@@ -302,3 +302,70 @@ def test_limits_that_make_no_sense_are_refused(count: int, window: float) -> Non
 def test_no_limit_at_all_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="limiter=None"):
         RateLimitState([])
+
+
+@pytest.mark.parametrize(
+    ("answered", "in_flight", "calls", "seconds"),
+    [
+        ([], 0, 0, 0),
+        ([], 0, 5, 0),
+        ([], 0, 6, 10),
+        ([], 0, 10, 10),
+        ([], 0, 11, 20),
+        ([], 0, 13, 60),
+        ([1, 2, 3], 0, 2, 0),
+        ([1, 2, 3], 0, 3, 1),
+        ([1, 2, 3], 0, 4, 2),
+        ([1, 2, 3], 0, 6, 10),
+        ([1, 2, 3], 1, 1, 0),
+        ([1, 2, 3], 1, 2, 1),
+        ([1, 2, 3], 1, 4, 3),
+        ([1, 2, 3], 1, 5, 10),
+        ([1, 2, 3, 4, 5], 0, 1, 1),
+        ([1, 2, 3, 4, 5], 0, 7, 12),
+    ],
+)
+def test_the_least_time_follows_the_slots_that_come_back(
+    answered: list[float], in_flight: int, calls: int, seconds: float
+) -> None:
+    state = RateLimitState(SMALL)
+    for at in answered:
+        state.reserve(at)
+        state.answered(at)
+    for _ in range(in_flight):
+        state.reserve(10.0)
+    assert state.least_time(10.0, calls) == pytest.approx(seconds, rel=0.005)
+
+
+def test_the_least_time_knows_the_gate_and_the_share() -> None:
+    state = RateLimitState(SMALL)
+    for at in range(5):
+        state.reserve(at)
+        state.answered(at)
+    slot = Slot(4.0)
+    state.in_flight += 1
+    state.refused(slot, 5.0, 7.0)  # leaves a share of 4, and the log holds 5
+    assert state.least_time(5.0, 1) == pytest.approx(7.0)
+    assert state.least_time(5.0, 4) == pytest.approx(9.0, rel=0.001)
+    assert state.least_time(5.0, 5) == pytest.approx(16.0, rel=0.001)
+
+
+@given(
+    st.lists(st.floats(0.0, 30.0), max_size=30),
+    st.integers(1, 40),
+    st.sampled_from([(RateLimit(5, 10.0),), (RateLimit(12, 60.0),), SMALL]),
+)
+def test_no_run_is_faster_than_the_least_time(at: list[float], calls: int, limits: tuple[RateLimit, ...]) -> None:
+    state = RateLimitState(limits)
+    for time in sorted(at):
+        if state.reserve(time) == 0:
+            state.answered(time)
+    now, told = 30.0, state.least_time(30.0, calls)
+    for _ in range(calls):
+        while (wait := state.reserve(now)) > 0:
+            now += wait
+        state.answered(now)
+    if len(limits) == 1:
+        assert now - 30.0 == pytest.approx(told, abs=1e-6)
+    else:
+        assert told <= now - 30.0 + 1e-6
