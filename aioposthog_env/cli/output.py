@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from aioposthog_env.models.fields import harmless_json
+
 
 class Output:
     """Where a command prints."""
@@ -26,7 +28,7 @@ class Output:
 
     def data(self, value: object) -> None:
         """Print a value as JSON."""
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+        sys.stdout.write(harmless_json(msgspec.json.format(msgspec.json.encode(value), indent=2)) + "\n")
 
     def text(self, text: str) -> None:
         """Print lines of text as they are, made harmless."""
@@ -35,7 +37,7 @@ class Output:
 
     def line(self, value: object) -> None:
         """Print a value as one line of JSON, at once."""
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.write(harmless_json(msgspec.json.encode(value)) + "\n")
         sys.stdout.flush()
 
     def ask(self, question: str) -> None:
