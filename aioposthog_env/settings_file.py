@@ -36,7 +36,7 @@ from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment
-from aioposthog_env.models.fields import JSONValue, wire_name
+from aioposthog_env.models.fields import JSONValue, harmless_json, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.validation import problems_of
 
@@ -106,7 +106,7 @@ def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml
     """
     document: dict[str, JSONValue] = {"environments": [_described(environment) for environment in environments]}
     if format == "json":
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        return harmless_json(json.dumps(document, indent=2, ensure_ascii=False).encode()) + "\n"
     left_out = f"# Left out, because they hold secrets: {', '.join(sorted(SENSITIVE))}\n"
     if format == "toml":
         import tomli_w
@@ -117,7 +117,8 @@ def dump_settings(environments: Iterable[Environment], *, format: Format = "yaml
 
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.allow_unicode = True
+    # Where a text would turn the direction of what follows, all that is not ASCII is escaped.
+    yaml.allow_unicode = json.dumps(document, ensure_ascii=False).isprintable()
     yaml.sort_base_mapping_type_on_output = False
     written = io.StringIO()
     yaml.dump(document, written)

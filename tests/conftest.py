@@ -1,14 +1,16 @@
 """What many tests share: a client for a sandbox, and retries that do not wait."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
 from aioposthog_env import AsyncEnvironments, OAuthToken, PersonalAPIKey, RetryPolicy, Sandbox, SessionCookie
 from aioposthog_env.sandbox import SandboxUser
+from tests.sweep import Sweep
 
 # Before 3.14 a plugin that asks a synchronous test for its loop makes one that nobody closes, unless one was set.
 asyncio.set_event_loop(None)
@@ -45,6 +47,21 @@ def session_of(sandbox: Sandbox, user: SandboxUser | None = None) -> SessionCook
 def oauth_of(sandbox: Sandbox, *scopes: str) -> OAuthToken:
     """An OAuth token."""
     return OAuthToken(sandbox.oauth_token(*scopes))
+
+
+@pytest.fixture(scope="session")
+def sweep() -> Generator[Sweep, None, None]:
+    """Looks for the secrets that the sandboxes of the whole run have issued."""
+    sweep = Sweep()
+    with sweep.watching():
+        yield sweep
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_left_behind(sweep: Sweep, request: pytest.FixtureRequest) -> Generator[None, None, None]:
+    folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    assert sweep.look(folder) == []
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import SENSITIVE, differing, digest, digests, kept_keys, managed_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
-from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.models.fields import JSONValue, harmless_json
 from aioposthog_env.models.settings import MEMBER_SAFE_FIELDS, TeamSettings
 
 Secrets: TypeAlias = TeamSettings | Mapping[int, TeamSettings]
@@ -170,8 +170,10 @@ class Plan:
         Raises:
             ConfigurationError: It cannot be written.
         """
+        # It is read by people before it is applied.
+        content = harmless_json(msgspec.json.format(msgspec.json.encode(self.to_json()))) + "\n"
         try:
-            _replace(Path(os.path.realpath(path)), msgspec.json.format(msgspec.json.encode(self.to_json())) + b"\n")
+            _replace(Path(os.path.realpath(path)), content.encode())
         except OSError as error:
             raise ConfigurationError(f"The plan {path} cannot be written: {error.strerror}.") from None
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.fields import harmless_json
 
 
 class Output:
@@ -29,7 +30,7 @@ class Output:
 
     def data(self, value: object) -> None:
         """Print a value as JSON."""
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+        sys.stdout.write(harmless_json(msgspec.json.format(msgspec.json.encode(value), indent=2)) + "\n")
 
     def text(self, text: str) -> None:
         """Print lines of text as they are, made harmless."""
@@ -38,7 +39,7 @@ class Output:
 
     def line(self, value: object) -> None:
         """Print a value as one line of JSON, at once."""
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+        sys.stdout.write(harmless_json(msgspec.json.encode(value)) + "\n")
         sys.stdout.flush()
 
     def ask(self, question: str) -> None:

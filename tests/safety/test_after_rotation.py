@@ -31,6 +31,7 @@ from aioposthog_env.bulk.sink import Sink
 from aioposthog_env.telemetry import AttemptFinished, Event
 from tests.conftest import logged_in
 from tests.safety.test_rotation import LOOKING, lines, scene, secret_of
+from tests.sweep import Sweep
 
 NOBODY = {"type": "authentication_error", "code": "not_authenticated", "detail": "no", "attr": None}
 
@@ -242,7 +243,7 @@ class RudeError(Exception):
     ],
 )
 async def test_no_secret_comes_out_of_a_callable_that_fails(
-    make: Callable[[str], Exception], says: str, tmp_path: Path
+    make: Callable[[str], Exception], says: str, tmp_path: Path, sweep: Sweep
 ) -> None:
     def take(environment: Environment) -> None:
         raise make(f"cannot post {secret_of(environment)}")
@@ -257,6 +258,7 @@ async def test_no_secret_comes_out_of_a_callable_that_fails(
         assert error.__cause__ is None
         assert secret not in str(error) + repr(error) + repr(vars(error))
         assert not any(secret.encode() in file.read_bytes() for file in tmp_path.iterdir())
+    assert all("cannot post" in found for found in sweep.look(None))  # the callable's own error
 
 
 async def test_no_secret_is_logged_for_a_callable_that_fails_after_it_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:

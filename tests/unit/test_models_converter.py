@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from aioposthog_env.models.activity import ActivityEntry, ActivityPage
 from aioposthog_env.models.configs import TriggerGroup, TriggerGroups
 from aioposthog_env.models.converter import decode, decode_list, encode, structure, unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentPage, EnvironmentSummary
-from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.models.fields import JSONValue, harmless_json
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import FACTS, UNSET, TeamSettings
@@ -344,3 +345,10 @@ def test_what_is_shown() -> None:
     assert repr(read.settings) == "TeamSettings(name='Shop', conversations_settings={'widget_public_token': …})"
     assert repr(TeamSettings(conversations_settings=None)) == "TeamSettings(conversations_settings=None)"
     assert repr(TeamSettings(conversations_settings="hidden")) == "TeamSettings(conversations_settings={})"
+
+
+@given(st.text())
+def test_json_that_commands_no_terminal_means_the_same(text: str) -> None:
+    shown = harmless_json(msgspec.json.format(msgspec.json.encode({"name": text})))
+    assert json.loads(shown) == {"name": text}
+    assert shown.replace("\n", "").isprintable()

@@ -1,0 +1,67 @@
+"""The search for secrets finds the ones that are planted, whole or in part, wherever it looks."""
+
+import logging
+import pickle
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from aioposthog_env import BulkError, ConfigurationError, Sandbox, Secret, TransportError
+from tests.sweep import PART, Sweep
+
+LOG = logging.getLogger("aioposthog_env")
+
+
+def issued() -> str:
+    """A secret that a sandbox has just issued."""
+    return Sandbox(0, seed=987).key()
+
+
+def raised_from(cause: Exception) -> None:
+    try:
+        raise TransportError("harmless") from cause
+    except TransportError:
+        pass
+
+
+PLACES: dict[str, Callable[[str], object]] = {
+    "a log line": lambda secret: LOG.debug("sent %s", secret),
+    "a log line's extra": lambda secret: LOG.debug("sent", extra={"header": secret}),
+    "an aiohttp log line": lambda secret: logging.getLogger("aiohttp.client").debug("Bearer %s", secret),
+    "an error": lambda secret: ConfigurationError(f"no key {secret}"),
+    "an error's attribute": lambda secret: BulkError("failed", report={"key": secret}),
+    "a traceback": lambda secret: raised_from(ValueError(secret)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_planted_secret_is_found(place: str, sweep: Sweep) -> None:
+    secret = issued()
+    for planted in (secret, secret[7 : 7 + PART], f"x{secret[-PART:]}y"):
+        assert sweep.look(None) == []
+        PLACES[place](planted)
+        found = sweep.look(None)
+        assert found, planted
+        assert not any(planted in text for text in found)
+        PLACES[place](planted[: PART - 1])
+        assert sweep.look(None) == []
+
+
+def test_a_planted_secret_is_found_in_files(tmp_path: Path, sweep: Sweep) -> None:
+    secret = issued()
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "plan.json").write_text(f'{{"token": "{secret}"}}')
+    (inner / "pickled").write_bytes(pickle.dumps({"token": secret}))
+    with closing(sqlite3.connect(inner / "run.db")) as db:
+        db.execute("CREATE TABLE items (token TEXT)")
+        db.execute("INSERT INTO items VALUES (?)", (secret,))
+        db.commit()
+    (inner / "secrets.jsonl").write_text(secret)
+    (inner / "clean").write_bytes(pickle.dumps(Secret(secret)))
+    assert {Path(found).name for found in sweep.look(tmp_path)} == {"plan.json", "pickled", "run.db"}
+    for file in inner.iterdir():
+        file.unlink()

@@ -1,0 +1,123 @@
+"""Looks for secrets where none may be: whatever a sandbox has issued, whole or a part of twelve characters.
+
+Everything that the tests leave behind is searched: log records with their tracebacks, errors as text and pickled, and the files
+in a test's folder. The files that hold secrets because that is what they are for are named in ``MAY_HOLD_SECRETS``.
+"""
+
+import contextlib
+import logging
+import pickle
+import re
+import traceback
+from collections.abc import Generator, Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from aioposthog_env.errors import PostHogEnvError
+from aioposthog_env.sandbox.state import State
+
+PART: Final = 12
+_RUN: Final = re.compile(rf"[A-Za-z0-9_-]{{{PART},}}")
+_MOST_ERRORS: Final = 300
+"""Of a test that makes thousands by chance, these are looked at."""
+
+MAY_HOLD_SECRETS: Final = ("secrets.jsonl", "sink*", "s", "scene*.json", "key.txt", "password", "rotation.py")
+"""Files by name: what a rotation hands over, the saved scene of a sandbox, and what a test gives a command to read."""
+
+
+class Sweep:
+    """What is sought, and what has been seen since the last look."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, str] = {}
+        self._log = _Keep()
+        self._errors: list[PostHogEnvError] = []
+
+    def seek(self, secret: str) -> None:
+        """Look for this from now on. Project tokens are public: they stand in every page that sends events."""
+        if not secret.startswith("phc_"):
+            self._parts |= {secret[at : at + PART]: secret for at in range(len(secret) - PART + 1)}
+
+    def hits(self, text: str) -> list[str]:
+        """The parts of secrets in a text."""
+        runs = (run.group() for run in _RUN.finditer(text))
+        pieces = (run[at : at + PART] for run in runs for at in range(len(run) - PART + 1))
+        return [piece for piece in pieces if piece in self._parts]
+
+    def hits_in_files(self, files: Iterable[Path]) -> list[str]:
+        """The files that hold a secret and should not."""
+        return [
+            str(file)
+            for file in files
+            if file.is_file()
+            and not any(fnmatch(file.name, pattern) for pattern in MAY_HOLD_SECRETS)
+            and self.hits(file.read_bytes().decode("latin-1"))
+        ]
+
+    def look(self, folder: Path | None) -> list[str]:
+        """Where secrets were found since the last look, as descriptions without them."""
+        lines, errors, self._log.lines, self._errors = self._log.lines, self._errors, [], []
+        texts = [*lines, *(text for error in errors for text in _forms(error))]
+        found = [_described(text, hits) for text in texts if (hits := self.hits(text))]
+        return found + (self.hits_in_files(folder.rglob("*")) if folder is not None else [])
+
+    @contextlib.contextmanager
+    def watching(self) -> Generator[None, None, None]:
+        """Inside, take note of what every sandbox issues, what is logged at any level, and every error that is made."""
+        sweep, secret, made = self, State.secret, PostHogEnvError.__init__
+
+        def issue(state: State, prefix: str, length: int = 43) -> str:
+            value = secret(state, prefix, length)
+            sweep.seek(value)
+            return value
+
+        def make(error: PostHogEnvError, *args: Any, **options: Any) -> None:
+            made(error, *args, **options)
+            if len(sweep._errors) < _MOST_ERRORS:
+                sweep._errors.append(error)
+
+        root, loud = logging.getLogger(), [logging.getLogger(name) for name in ("aioposthog_env", "aiohttp", "asyncio")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(State, "secret", issue)
+            patch.setattr(PostHogEnvError, "__init__", make)
+            root.addHandler(self._log)
+            for log in loud:
+                log.setLevel(logging.DEBUG)
+            try:
+                yield
+            finally:
+                root.removeHandler(self._log)
+                for log in loud:
+                    log.setLevel(logging.NOTSET)
+
+
+class _Keep(logging.Handler):
+    """Keeps what is logged, as a file would hold it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        extra = {name: value for name, value in record.__dict__.items() if name not in _USUAL}
+        self.lines.append(f"{self.format(record)} {extra}")
+
+
+_USUAL: Final = frozenset(logging.makeLogRecord({}).__dict__)
+
+
+def _forms(error: PostHogEnvError) -> Iterator[str]:
+    yield f"{error!r} {error.__dict__}"
+    with contextlib.suppress(AttributeError):  # of an error that a test made by halves
+        yield str(error)
+    yield "".join(traceback.format_exception(error))
+    yield pickle.dumps(error).decode("latin-1")
+
+
+def _described(text: str, hits: list[str]) -> str:
+    for hit in hits:
+        text = text.replace(hit, "[SECRET]")
+    return text[:2_000]
