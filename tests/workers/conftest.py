@@ -74,25 +74,26 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Generator["subprocess.Popen[bytes]", None, None]:
+    """The process that the others are forked from, which has imported everything once."""
+    with (tmp_path_factory.mktemp("forks") / "errors.log").open("wb") as errors:
+        command = [sys.executable, "-m", "tests.workers.worker"]
+        server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    yield server
+    server.kill()
+    server.communicate()
+
+
 @contextmanager
-def processes(sandbox: Sandbox, redis: str, log: Path) -> Generator[Processes, None, None]:
+def processes(sandbox: Sandbox, redis: str, forks: "subprocess.Popen[bytes]") -> Generator[Processes, None, None]:
     """Processes that are killed at the end, whatever happens."""
-    with log.open("ab") as errors:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.workers.worker"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
-    found = Processes(sandbox, redis, server)
+    found = Processes(sandbox, redis, forks)
     try:
         yield found
     finally:
         for pid in found.started:
             found.kill(pid)
-        server.kill()
-        server.communicate()
 
 
 @asynccontextmanager

