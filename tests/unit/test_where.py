@@ -150,7 +150,7 @@ def test_the_list_is_enough_where_it_shows_all_that_is_asked(text: str, needs: b
 
 def test_settings_that_are_nested_too_deep_are_not_compared() -> None:
     one, other = list[Any](), list[Any]()
-    for _ in range(5_000):
+    for _ in range(100_000):
         one, other = [one], [other]
     deep = Environment(id=1, name="a", settings=TeamSettings(survey_config=one, modifiers=other))
     with pytest.raises(ConfigurationError, match="nested too deep"):
