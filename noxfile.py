@@ -14,7 +14,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 def install(session: nox.Session, *groups: str) -> None:
     """The package with its extras, and what the named groups hold."""
     wanted = [line for group in groups for line in nox.project.dependency_groups(GROUPS, group)]
-    session.install("-e", ".[cli,report]", *wanted)
+    session.install("-e", ".[cli,report,workers]", *wanted)
 
 
 @nox.session

@@ -16,6 +16,7 @@ NAMES = """
     KeyInfo NotFoundError NotSentError OAuthToken Outcome OutcomeUnknownError PermissionDeniedError PersonalAPIKey
     PostHogEnvError PostHogSession ProductIntent RateLimit RateLimitWaitTooLong RateLimiter RateLimiterStatistics RetryPolicy
     Sandbox ScopeError Secret ServerError SessionCookie SettingsNotAppliedError StateChangedError TeamSettings ThrottledError
+    QueueError WorkItem Workers run_item
     Timeout TransportError UnsetType ValidationError __version__ log_in
 """.split()  # noqa: SIM905
 
