@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from aioposthog_env import Sandbox, Secret
+from aioposthog_env import Journal, Sandbox, Secret
 from tests.cli.test_commands import serving
 from tests.conftest import logged_in
 
@@ -83,3 +83,20 @@ async def test_the_worker_rotates_once_however_often_a_job_is_delivered(capsys: 
         assert isinstance(secret, Secret)
         assert stored == {1: secret.reveal()}
     assert capsys.readouterr().out == "1 rotated\n" * 3
+
+
+async def test_the_accounts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with Sandbox(5, lacking_anonymize_ips=3) as one, Sandbox(4, lacking_anonymize_ips=2) as two:
+        monkeypatch.setenv("KEY_ONE", one.key())
+        monkeypatch.setenv("KEY_TWO", two.key())
+        accounts, journal = {one.url: "KEY_ONE", two.url: "KEY_TWO"}, tmp_path / "accounts.db"
+        for _ in range(2):  # the second time there is nothing left to do
+            report = await load("accounts").main(accounts, str(journal))
+            assert len(report) == 9
+            assert {host: len(part) for host, part in report.parts.items()} == {one.url: 5, two.url: 4}
+            report.raise_for_failures()
+        for sandbox, changed in ((one, 3), (two, 2)):
+            assert sum(sandbox.effects["setting anonymize_ips", id] for id in sandbox.environment_ids) == changed
+        runs = {run.name: run for run in await Journal(journal).runs()}
+        assert {name: run.host for name, run in runs.items()} == {one.url: one.url, two.url: two.url}
+    assert "9 environments" in capsys.readouterr().out

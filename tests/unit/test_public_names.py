@@ -22,6 +22,7 @@ NAMES = """
     PostHogEnvError PostHogSession ProductIntent RateLimit RateLimitWaitTooLong RateLimiter RateLimiterStatistics
     RateLimiterUnavailableError RedisRateLimiter RetryPolicy
     Sandbox ScopeError Secret ServerError SessionCookie SettingsNotAppliedError StateChangedError TeamSettings ThrottledError
+    QueueError WorkItem Workers run_item
     Timeout TransportError UnsetType ValidationError __version__ log_in
 """.split()  # noqa: SIM905
 

@@ -29,7 +29,8 @@ from aioposthog_env import (
 from aioposthog_env.telemetry import AttemptFinished, Event
 from aioposthog_env.workers import Leases
 from tests.conftest import connect, logged_in
-from tests.workers.conftest import LEASE, POLICY, TIMEOUT, is_alive, processes
+from tests.workers.conftest import LEASE, is_alive, processes
+from tests.workers.worker import POLICY, TIMEOUT
 
 
 @asynccontextmanager
@@ -176,8 +177,14 @@ async def test_a_job_over_which_workers_died_after_sending_is_unknown(redis: str
 async def test_items_that_cannot_be_run(redis: str) -> None:
     async with ready(redis) as (sandbox, environments, _):
         item = await WorkItem.rotating(environments, 1)
-        for changes in ({"endpoint": "retrieve"}, {"endpoint": "new"}, {"body": "{"}, {"host": "https://eu.posthog.com"}):
-            outcome = await run_item(attrs.evolve(item, **changes), environments)
+        others = (
+            attrs.evolve(item, endpoint="retrieve"),
+            attrs.evolve(item, endpoint="new"),
+            attrs.evolve(item, body="{"),
+            attrs.evolve(item, host="https://eu.posthog.com"),
+        )
+        for other in others:
+            outcome = await run_item(other, environments)
             assert isinstance(outcome.error, ConfigurationError)
             assert "Nothing was sent" in str(outcome.error)
         with pytest.raises(ConfigurationError, match="nothing that this version can read"):

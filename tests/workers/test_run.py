@@ -21,7 +21,8 @@ from aioposthog_env import (
     Workers,
 )
 from tests.conftest import connect, logged_in
-from tests.workers.conftest import POLICY, at_work, working
+from tests.workers.conftest import at_work, working
+from tests.workers.worker import POLICY
 
 
 def written(valkey: ValkeyServer) -> bytes:

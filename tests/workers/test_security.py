@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -30,7 +31,8 @@ from aioposthog_env.cli.workers import PASSWORD, with_password
 from aioposthog_env.models.environment import EnvironmentRef
 from aioposthog_env.workers import Leases, answers
 from tests.conftest import logged_in
-from tests.workers.conftest import POLICY, at_work
+from tests.workers.conftest import at_work
+from tests.workers.worker import POLICY
 
 
 @pytest.mark.parametrize("make", [Workers, Leases])
@@ -57,8 +59,9 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_figures_must_be_positive() -> None:
     for name in ("in_flight", "patience", "max_deliveries"):
+        figures: dict[str, Any] = {name: 0}
         with pytest.raises(ConfigurationError, match=f"{name} must be"):
-            Workers("redis://127.0.0.1", **{name: 0})
+            Workers("redis://127.0.0.1", **figures)
 
 
 @asynccontextmanager

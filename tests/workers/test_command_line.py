@@ -1,0 +1,75 @@
+"""The command line end to end: workers and submitters as processes of their own."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from aioposthog_env.cli.app import run
+from tests.cli.test_commands import CLI, serving
+
+
+def test_workers_apply_and_rotate(
+    redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(6, lacking_anonymize_ips=6) as sandbox:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        session = sandbox.session()
+        for name, value in {
+            "POSTHOG_HOST": sandbox.url,
+            "POSTHOG_PERSONAL_API_KEY": sandbox.key(),
+            "POSTHOG_SESSION_ID": session.session_id,
+            "POSTHOG_CSRF_TOKEN": session.csrf_token,
+        }.items():
+            monkeypatch.setenv(name, value)
+        started = [
+            subprocess.Popen([*CLI, "workers", "run", "--redis", redis, "--queue", queue, *more], stderr=subprocess.PIPE)
+            for queue, more in (("keys", []), ("sessions", ["--session"]))
+        ]
+        try:
+            page = tmp_path / "run.json"
+            plan = str(tmp_path / "plan.json")
+            assert run(["plan", "--all", "--set", "anonymize_ips=true", "-o", plan]) == 3
+            capfd.readouterr()
+            applying = ["apply", plan, "--yes", "--json", "--report", str(page)]
+            assert run([*applying, "--workers", redis, "--queue", "keys"]) == 0
+            captured = capfd.readouterr()
+            lines = [json.loads(line) for line in captured.out.splitlines()]
+            assert lines[-1]["summary"]["succeeded"] == 6
+            assert len(json.loads(page.read_text())["rows"]) == 6
+            sink = tmp_path / "secrets.jsonl"
+            rotating = ["rotate-secrets", "1", "2", "--sink", str(sink), "--yes", "--workers", redis, "--queue", "sessions"]
+            assert run(rotating) == 0
+            assert {json.loads(line)["environment"] for line in sink.read_text().splitlines()} == {1, 2}
+            assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2))
+            assert all(sandbox.environment(id).settings["anonymize_ips"] for id in sandbox.environment_ids)
+        finally:
+            for process in started:
+                process.send_signal(signal.SIGTERM)
+            said = [process.communicate(timeout=20)[1].decode() for process in started]
+        assert [process.returncode for process in started] == [0, 0]
+        assert all("Working for" in words and "Finishing what is in flight" in words for words in said)
+        assert all(session.session_id not in words for words in said)
+
+
+def test_a_queue_that_is_not_there_is_an_error_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with serving(1, lacking_anonymize_ips=1) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        began = time.monotonic()
+        nowhere = "redis://:hunter2@127.0.0.1:1"
+        plan = str(tmp_path / "plan.json")
+        assert run(["plan", "1", "--set", "anonymize_ips=true", "-o", plan]) == 3
+        assert run(["apply", plan, "--yes", "--workers", nowhere]) == 1
+        assert run(["apply", plan, "--yes", "--workers", "redis://redis.example.com"]) == 2
+        assert time.monotonic() - began < 30
+    said = capfd.readouterr().err
+    assert "cannot be used" in said
+    assert "hunter2" not in said
+    assert "can run code on the workers" in said
