@@ -144,13 +144,13 @@ def test_one_rate_limit(follow: Follow, capfd: Output) -> None:
 def test_several_hosts(follow: Follow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
     with serving(3, lacking_anonymize_ips=3) as us, serving(2, lacking_anonymize_ips=2) as eu:
         (tmp_path / "config.toml").touch(mode=0o600)
-        (tmp_path / "key").write_text(key := eu.key())
+        (tmp_path / "key.txt").write_text(key := eu.key())
         monkeypatch.setenv("AIOPOSTHOG_ENV_CONFIG", str(tmp_path / "config.toml"))
         monkeypatch.setenv("POSTHOG_US_KEY", us.key())
         monkeypatch.setenv("POSTHOG_EU_KEY", key)
         replaced = {f'host = "{name}"': f'host = "{sandbox.url}"' for name, sandbox in (("us", us), ("eu", eu))}
         replaced |= {f'anonymize("{name}"': f'anonymize("{sandbox.url}"' for name, sandbox in (("us", us), ("eu", eu))}
-        replaced["op read op://team/posthog-eu/key"] = f"cat {tmp_path / 'key'}"
+        replaced["op read op://team/posthog-eu/key"] = f"cat {tmp_path / 'key.txt'}"
         assert follow("how-to/several-hosts.md", us, replaced=replaced) == [0, 0, 3, 0, 3, 3]
         assert changes(us, "anonymize_ips") + changes(eu, "anonymize_ips") == [1] * 5
     capfd.readouterr()

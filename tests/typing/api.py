@@ -49,10 +49,13 @@ from aioposthog_env import (
     PostHogEnvError,
     PostHogSession,
     ProductIntent,
+    QueueError,
     RateLimit,
     RateLimiter,
     RateLimiterStatistics,
+    RateLimiterUnavailableError,
     RateLimitWaitTooLong,
+    RedisRateLimiter,
     RetryPolicy,
     Sandbox,
     ScopeError,
@@ -73,7 +76,10 @@ from aioposthog_env import (
     ValidationError,
     WaitTimeoutError,
     Where,
+    Workers,
+    WorkItem,
     log_in,
+    run_item,
 )
 from aioposthog_env.bulk.each import Each
 from aioposthog_env.otel import OpenTelemetryHook
@@ -244,12 +250,26 @@ def errors(error: PostHogEnvError) -> None:
             assert_type(error.environment_id, int | None)
             assert_type(error.attempts, int)
     tree: list[type[PostHogEnvError]] = [BulkError, ClientStateError, ConfigurationError, JournalError, NotSentError, SinkError]
-    tree += [StateChangedError, TransportError, WaitTimeoutError]
+    tree += [StateChangedError, TransportError, WaitTimeoutError, RateLimiterUnavailableError]
     answers: list[type[ApiError]] = [AuthenticationError, ConflictError, NotFoundError, PermissionDeniedError, ServerError]
     answers.append(ValidationError)
     refused: type[PermissionDeniedError] = CredentialNotAcceptedError
     timeouts: type[TimeoutError] = WaitTimeoutError
-    print(tree, answers, refused, timeouts)
+    unknown: type[OutcomeUnknownError] = QueueError
+    print(tree, answers, refused, timeouts, unknown)
+
+
+async def many_machines(refs: list[EnvironmentRef], plan: Plan) -> None:
+    """One limit, and one run, over many processes."""
+    limiter = RedisRateLimiter("redis://127.0.0.1:6379")
+    workers = Workers("redis://127.0.0.1:6379", name="eu", in_flight=100)
+    async with AsyncEnvironments("eu", limiter=limiter) as environments:
+        report = await environments.each(refs, journal="run.db", on=workers).rotate_secret_token(sink="secrets.jsonl")
+        merged = BulkReport.merge({"rotated": report, "applied": await environments.apply(plan, on=workers)})
+        assert_type(merged, BulkReport[Environment])
+        item = await WorkItem.rotating(environments, refs[0])
+        assert_type(item.to_json(), str)
+        assert_type(await run_item(item, environments), Outcome[None])
 
 
 def told(event: Event) -> str:

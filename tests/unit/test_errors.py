@@ -30,6 +30,7 @@ SAMPLES: list[errors.PostHogEnvError] = [
     errors.ServerError("what", status=500),
     errors.RateLimitWaitTooLong(retry_after=300, ceiling=120),
     errors.RateLimiterUnavailableError("what"),
+    errors.QueueError("what"),
     errors.DecodeError("what", path="$.id"),
     errors.StateChangedError("what"),
     errors.SettingsNotAppliedError(fields=["timezone"], environment=ENVIRONMENT, action_done=True),
