@@ -31,7 +31,6 @@ from benchmarks.valkey import valkey
 LIMITS: Final = (RateLimit(48, 6.0), RateLimit(120, 30.0))
 SHORT: Final = (RateLimit(24, 0.6), RateLimit(60, 3.0))
 """For ``--quick``."""
-PROCESSES: Final = 4
 TASKS: Final = 10
 SEED: Final = 20_260
 
@@ -126,11 +125,11 @@ def _pool(calls: int) -> Any:
     return multiprocessing.get_context("spawn").Value("i", calls)
 
 
-def workers(limits: tuple[RateLimit, RateLimit], calls: int) -> Row:
-    """So many calls by four processes."""
+def workers(limits: tuple[RateLimit, RateLimit], calls: int, processes: int) -> Row:
+    """So many calls by so many processes."""
     with _stage(limits, calls) as (redis, url, key, sandbox), contextlib.ExitStack() as stack:
         arguments = (work, _pool(calls), url, key, redis, limits, 0.0)
-        pipes = [stack.enter_context(companion(*arguments)) for _ in range(PROCESSES)]
+        pipes = [stack.enter_context(companion(*arguments)) for _ in range(processes)]
         for pipe in pipes:
             first_word(pipe)
         began = time.monotonic()
@@ -139,10 +138,10 @@ def workers(limits: tuple[RateLimit, RateLimit], calls: int) -> Row:
         told = [pipe.recv() for pipe in pipes]
         sandbox.send("end")
         refusals = sandbox.recv()
-    seconds, fair, shares = max(ended for _, ended in told) - began, calls / PROCESSES, [done for done, _ in told]
+    seconds, fair, shares = max(ended for _, ended in told) - began, calls / processes, [done for done, _ in told]
     possible = least(calls, limits=limits)
     return {
-        "case": f"{PROCESSES} processes, {calls} calls",
+        "case": f"{processes} processes, {calls} calls",
         "name": "one pool",
         "seconds": seconds,
         "efficiency": possible / seconds,
@@ -188,17 +187,21 @@ def service(
     }
 
 
+_SINGLES: Final[tuple[tuple[str, Priority, float], ...]] = (
+    ("bulk like the others", "bulk", 0.0),
+    ("interactive", "interactive", 0.0),
+    ("interactive, a tenth kept free", "interactive", 0.1),
+)
+
+
 def rows(quick: bool) -> list[Row]:
-    limits, calls, runs, rate = (SHORT, 84, 120, 2.0) if quick else (LIMITS, 216, 216, 0.3)
-    singles: tuple[tuple[str, Priority, float], ...] = (
-        ("bulk like the others", "bulk", 0.0),
-        ("interactive", "interactive", 0.0),
-        ("interactive, a tenth kept free", "interactive", 0.1),
-    )
+    if quick:
+        name, priority, kept_free = _SINGLES[1]
+        return [workers(SHORT, 48, 2), service(SHORT, 60, name, priority=priority, kept_free=kept_free, rate=2.0)]
     return [
-        workers(limits, calls),
+        workers(LIMITS, 216, 4),
         *(
-            service(limits, runs, name, priority=priority, kept_free=kept_free, rate=rate)
-            for name, priority, kept_free in (singles[1:2] if quick else singles)
+            service(LIMITS, 168, name, priority=priority, kept_free=kept_free, rate=0.25)
+            for name, priority, kept_free in _SINGLES
         ),
     ]

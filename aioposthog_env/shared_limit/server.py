@@ -1,9 +1,9 @@
 """The connection to Redis or Valkey: which addresses are taken, and one command at a time, bounded in time."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import Any, Final, cast
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from aioposthog_env.auth import is_loopback
@@ -39,8 +39,14 @@ class Server:
 
     def __init__(self, url: str, *, ca_file: str | None, allow_insecure: bool, timeout: float) -> None:
         _check(url, allow_insecure=allow_insecure)
-        if find_spec("redis") is None:
-            raise ConfigurationError("A shared limit needs the extra: pip install 'aioposthog-env[redis]'.")
+        try:
+            # Importing takes a while, so it is done here rather than in the loop.
+            self._client: Any = import_module("redis.asyncio").Redis
+            self._problems: Any = import_module("redis.exceptions")
+            # Who waits, and how long, is decided by the limiter.
+            self._once: Any = import_module("redis.asyncio.retry").Retry(import_module("redis.backoff").NoBackoff(), 0)
+        except ModuleNotFoundError:
+            raise ConfigurationError("A shared limit needs the extra: pip install 'aioposthog-env[redis]'.") from None
         self._url = url
         self._timeout = timeout
         self._options = _tls(ca_file) if url.startswith("rediss:") else {}
@@ -56,8 +62,7 @@ class Server:
         Raises:
             NotReachedError: No answer came, or a refusal.
         """
-        import redis.exceptions as problems
-
+        problems = self._problems
         lasting = (problems.AuthenticationError, problems.AuthorizationError, problems.NoPermissionError)
         passing = (problems.ReadOnlyError, problems.OutOfMemoryError, problems.ClusterDownError, problems.TryAgainError)
         try:
@@ -72,16 +77,11 @@ class Server:
             raise NotReachedError(_said(error), lasting=not waiting_helps) from None
 
     def _connect(self, script: str) -> None:
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-
-        connect = cast("Callable[..., Any]", Redis.from_url)  # pyright: ignore[reportUnknownMemberType]
-        self._redis = connect(
+        self._redis = self._client.from_url(
             self._url,
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
-            retry=Retry(NoBackoff(), 0),  # who waits, and how long, is decided by the limiter
+            retry=self._once,
             client_name="aioposthog-env",
             **self._options,
         )
