@@ -23,6 +23,7 @@ _OPEN_FILES: Final = {
     "test_journal.py",
     "test_killed.py",
     "test_cancelled.py",
+    "test_cancelled_loops.py",
     "test_a_certificate_that_is_not_trusted_is_raised_at_once",  # authorities are read when a client is made
     "test_authorities_in_a_folder",
     "test_a_file_of_json_lines_that_only_its_owner_can_read",
