@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from aioposthog_env import AsyncEnvironments, OAuthToken, PersonalAPIKey, RetryPolicy, Sandbox, SessionCookie
 from aioposthog_env.sandbox import SandboxUser
@@ -17,6 +18,16 @@ asyncio.set_event_loop(None)
 
 QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002, read_back=False)
 """The usual number of attempts, without real waits and without looking what became of a lost token call."""
+
+_OPEN_FILES: Final = {
+    "test_journal.py",
+    "test_killed.py",
+    "test_cancelled.py",
+    "test_cancelled_loops.py",
+    "test_a_certificate_that_is_not_trusted_is_raised_at_once",  # authorities are read when a client is made
+    "test_authorities_in_a_folder",
+    "test_a_file_of_json_lines_that_only_its_owner_can_read",
+}
 
 Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncEnvironments]]
 
@@ -62,6 +73,17 @@ def _no_secret_left_behind(sweep: Sweep, request: pytest.FixtureRequest) -> Gene
     folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
     assert sweep.look(folder) == []
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_call_in_the_loop(request: pytest.FixtureRequest) -> Generator[None, None, None]:
+    """A call of ours that holds the event loop raises BlockingError, except where a test itself opens files through us."""
+    watched = request.path.parent.name in {"engine", "wire", "safety"} and request.path.name not in _OPEN_FILES
+    if not watched or request.function.__name__ in _OPEN_FILES:
+        yield
+        return
+    with blockbuster_ctx(scanned_modules=["aioposthog_env"]):
+        yield
 
 
 @pytest.fixture(autouse=True)

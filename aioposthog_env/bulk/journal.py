@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -238,7 +238,7 @@ class Journal:
         counts: dict[int, Counter[str]] = {}
         for run, state, count in counted:
             counts.setdefault(run, Counter())[state] = count
-        with self._believing():
+        async with self._believing():
             return [
                 RunSummary(
                     name=name,
@@ -400,22 +400,22 @@ class Journal:
             " WHERE endpoint = 'rotate_secret_token' AND state IN ('succeeded', 'unchanged') AND after IS NOT NULL"
             " ORDER BY finished"
         )
-        with self._believing():
+        async with self._believing():
             decoded = [(environment, finished, DIGESTS.decode(after)) for environment, finished, after in rows]
         return {environment: (finished, after.get("secret") or "") for environment, finished, after in decoded}
 
     async def _items(self, where: str, **values: int) -> list[Item]:
         rows = await self._read(f"SELECT {ITEM} FROM items WHERE {where}", **values)  # noqa: S608
-        with self._believing():
+        async with self._believing():
             return [_item(row) for row in rows]
 
-    @contextlib.contextmanager
-    def _believing(self) -> Generator[None, None, None]:
+    @contextlib.asynccontextmanager
+    async def _believing(self) -> AsyncGenerator[None, None]:
         """What a journal holds was written by this library; anything else in it is damage."""
         try:
             yield
-        except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
-            raise damaged(self.path) from None
+        except (msgspec.MsgspecError, ValueError, OverflowError, OSError, RecursionError):
+            raise await in_thread(damaged, self.path) from None
 
     async def _read(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         return await in_thread(self._fetch, query, values)

@@ -1,0 +1,90 @@
+"""A call and a change by plan, cancelled at every step of other event loops: eager tasks, and uvloop."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from aioposthog_env import RateLimit, RateLimiter, Sandbox, TeamSettings
+from tests.conftest import logged_in
+from tests.safety.test_cancelled import POLICY, cancelled_at
+
+
+def eager() -> asyncio.AbstractEventLoop:
+    """Tasks that begin to run where they are made, from Python 3.12 on."""
+    loop = asyncio.new_event_loop()
+    factory: Any = getattr(asyncio, "eager_task_factory")  # noqa: B009  not there before 3.12
+    loop.set_task_factory(factory)
+    return loop
+
+
+def fast() -> asyncio.AbstractEventLoop:
+    """uvloop."""
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+LOOPS: Final = [
+    pytest.param(asyncio.new_event_loop, id="asyncio"),
+    pytest.param(eager, id="eager", marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has eager tasks")),
+    pytest.param(fast, id="uvloop", marks=pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")),
+]
+
+
+async def every_step_of_a_call() -> None:
+    limiter = RateLimiter((RateLimit(100_000, 60.0),))
+    async with (
+        Sandbox(400, throttle=False) as sandbox,
+        logged_in(sandbox, routes="project", retry=POLICY, limiter=limiter, max_connections=1) as environments,
+    ):
+        tasks = asyncio.all_tasks()
+        over = False
+        for step, id in enumerate(sandbox.environment_ids):
+            over = await cancelled_at(step, rotated(environments, id))
+            assert sandbox.effects["rotate_secret_token", id] <= 1
+            # One connection and one turn: had the cancelled call kept either, this would wait for ever.
+            async with asyncio.timeout(5):
+                assert (await environments.retrieve(id)).id == id
+            left = [task for task in asyncio.all_tasks() - tasks if "RequestHandler" not in repr(task)]  # the sandbox's
+            assert left == []
+            if over:
+                break
+        assert over
+
+
+async def rotated(environments: Any, id: int) -> None:
+    await environments.rotate_secret_token(id)
+
+
+async def every_step_of_an_apply(folder: Path) -> None:
+    async with Sandbox(3, throttle=False) as sandbox, logged_in(sandbox, routes="project", retry=POLICY) as environments:
+        step, over, zones = 0, False, ("Asia/Tokyo", "Europe/Berlin")
+        while not over:
+            plan = await environments.plan(TeamSettings(timezone=zones[step % 2]), [1, 2])
+            path = folder / f"{step}.db"
+
+            async def applied(plan: Any = plan, path: Path = path) -> None:
+                (await environments.apply(plan, journal=path)).raise_for_failures()
+
+            over = await cancelled_at(step, applied())
+            await asyncio.sleep(0.002)
+            await applied()  # resumed
+            assert {sandbox.environment(id).settings["timezone"] for id in (1, 2)} == {zones[step % 2]}
+            step += 1 + step // 8
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_call_cancelled_at_every_step(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(every_step_of_a_call())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_apply_cancelled_at_every_step_and_resumed(loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(every_step_of_an_apply(tmp_path))
