@@ -27,8 +27,7 @@ try:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
 except ModuleNotFoundError as error:
-    message = "aioposthog_env.otel needs its extra: pip install 'aioposthog-env[otel]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+    raise ModuleNotFoundError("It needs its extra: pip install 'aioposthog-env[otel]'", name=error.name) from None
 
 __all__ = ["OpenTelemetryHook"]
 
