@@ -26,9 +26,8 @@ try:
     from opentelemetry import metrics, propagate, trace
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
-except ModuleNotFoundError as error:
-    message = "aioposthog_env.otel needs its extra: pip install 'aioposthog-env[otel]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("It needs its extra: pip install 'aioposthog-env[otel]'", name="opentelemetry") from None
 
 __all__ = ["OpenTelemetryHook"]
 
