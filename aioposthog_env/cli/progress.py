@@ -3,12 +3,15 @@
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.cli.output import Output
@@ -61,7 +64,7 @@ class Told:
         return max(0, (self.total - self._counts.total()) * self._calls_each - in_flight)
 
     def text(self, statistics: RateLimiterStatistics | None, least: float = 0.0) -> str:
-        """The words behind the bar.
+        """The words under the bar.
 
         Args:
             statistics: Of the limiter; None where there is none.
@@ -100,6 +103,21 @@ def _waits(statistics: RateLimiterStatistics) -> list[str]:
     return [f"{waiting} for the limit of {' and '.join(full)}"] if full else [f"{waiting} for the rate limit"]
 
 
+_COLUMNS: Final = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+class _Display(Progress):
+    """A bar, and under it words, which wrap where the terminal is narrow."""
+
+    words = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        words = Table.grid()  # in a table text wraps, whatever the console does with lines that are too long
+        words.add_row(Text(self.words))
+        yield words
+
+
 @asynccontextmanager
 async def live(
     output: Output, what: str, told: Told, limiter: RateLimiter | None
@@ -108,11 +126,9 @@ async def live(
     if not output.words.is_terminal:
         yield told.add
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
-    words = TextColumn("{task.fields[told]}", markup=False)
     # What goes to a file or a pipe must not be caught for the terminal.
-    with Progress(*columns, words, console=output.words, redirect_stdout=sys.stdout.isatty()) as bar:
-        task: TaskID = bar.add_task(what, total=told.total, told="")
+    with _Display(*_COLUMNS, console=output.words, redirect_stdout=sys.stdout.isatty()) as bar:
+        task: TaskID = bar.add_task(what, total=told.total)
         seen = anyio.current_time()
 
         def show() -> None:
@@ -122,7 +138,7 @@ async def live(
             seen = now
             told.passed(now - before, limited=limited(statistics))
             least = 0.0 if limiter is None or statistics is None else limiter.least_time(told.calls_left(statistics.in_flight))
-            bar.update(task, told=told.text(statistics, least))
+            bar.words = told.text(statistics, least)
 
         def add(outcome: Outcome[Any]) -> None:
             told.add(outcome)
