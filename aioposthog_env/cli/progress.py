@@ -3,14 +3,17 @@
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
 import attrs
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.cli.output import Output
@@ -63,7 +66,7 @@ class Told:
         return max(0, (self.total - self._counts.total()) * self._calls_each - in_flight)
 
     def text(self, statistics: RateLimiterStatistics | None, least: float = 0.0) -> str:
-        """The words behind the bar.
+        """The words under the bar.
 
         Args:
             statistics: Of the limiter; None where there is none.
@@ -117,18 +120,32 @@ class Bar:
     limiter: RateLimiter | None
 
 
+_COLUMNS: Final = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+class _Display(Progress):
+    """Bars, and under them words, which wrap where the terminal is narrow."""
+
+    words: tuple[str, ...] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        words = Table.grid()  # in a table text wraps, whatever the console does with lines that are too long
+        for line in self.words:
+            words.add_row(Text(line))
+        yield words
+
+
 @asynccontextmanager
 async def live(output: Output, bars: Sequence[Bar]) -> AsyncGenerator[Callable[[Bar, Outcome[Any]], None], None]:
     """A display that lives as long as the run; nothing where there is no terminal. Gives what takes the outcomes."""
     if not output.words.is_terminal:
         yield lambda bar, outcome: bar.told.add(outcome)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
-    words = TextColumn("{task.fields[told]}", markup=False)
     # What goes to a file or a pipe must not be caught for the terminal.
-    with Progress(*columns, words, console=output.words, redirect_stdout=sys.stdout.isatty()) as display:
-        tasks = {bar: display.add_task(escape(bar.what), total=bar.told.total, told="") for bar in bars}
-        seen = dict.fromkeys(bars, anyio.current_time())
+    with _Display(*_COLUMNS, console=output.words, redirect_stdout=sys.stdout.isatty()) as display:
+        tasks = {bar: display.add_task(escape(bar.what), total=bar.told.total) for bar in bars}
+        seen, words = dict.fromkeys(bars, anyio.current_time()), dict.fromkeys(bars, "")
 
         def show(bar: Bar) -> None:
             limiter, told, now = bar.limiter, bar.told, anyio.current_time()
@@ -136,7 +153,8 @@ async def live(output: Output, bars: Sequence[Bar]) -> AsyncGenerator[Callable[[
             told.passed(now - seen[bar], limited=limited(statistics))
             seen[bar] = now
             least = 0.0 if limiter is None or statistics is None else limiter.least_time(told.calls_left(statistics.in_flight))
-            display.update(tasks[bar], told=told.text(statistics, least))
+            words[bar] = told.text(statistics, least)
+            display.words = tuple(f"{one.what}: {said}" if len(bars) > 1 else said for one, said in words.items())
 
         def add(bar: Bar, outcome: Outcome[Any]) -> None:
             bar.told.add(outcome)

@@ -41,7 +41,7 @@ def told(total: int = 1_000, calls_each: int = 1, *, done: int = 3, seconds: flo
     return told
 
 
-def test_the_words_behind_the_bar() -> None:
+def test_the_words_under_the_bar() -> None:
     assert Told(1_000, 1).text(None) == "nothing yet"
     assert Told(1_000, 1).text(None, 120.0) == "nothing yet · at least 2 min left"
     words = "1 failed, 2 succeeded · 240 of 480 in 60 s · 300 of 4800 in 60 min · about 2 min left"
@@ -101,12 +101,12 @@ def test_the_requests_that_are_left() -> None:
     assert told(4, 1).calls_left(32) == 0
 
 
-def test_a_terminal_shows_the_run_and_the_windows(served: Sandbox, tmp_path: Path) -> None:
+def test_a_narrow_terminal_shows_the_run_and_the_windows(served: Sandbox, tmp_path: Path) -> None:
     served.fault("delay_before_effect", "update", before=0.7, times=None)
     command = [*CLI, "apply", "--set", "timezone=Asia/Tokyo", "--all", "--concurrency", "2"]
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        command, stdin=child, stdout=child, stderr=child, env=os.environ | {"COLUMNS": "200", "TERM": "xterm"}
+        command, stdin=child, stdout=child, stderr=child, env=os.environ | {"COLUMNS": "80", "TERM": "xterm"}
     )
     os.close(child)
     seen = ""
@@ -122,5 +122,15 @@ def test_a_terminal_shows_the_run_and_the_windows(served: Sandbox, tmp_path: Pat
     os.close(parent)
     assert process.wait(timeout=30) == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
-    assert re.search(r"changing .* [12]/5 .* succeeded · \d+ of 480 in 60 s · \d+ of 4800 in 60 min · about \d+ s left", plain)
+    words = r"[12] succeeded · \d+ of 480 in 60 s · \d+ of 4800 in 60 min · about \d+ s left"
+    assert re.search(rf"changing .* [12]/5 \S+ {words}", " ".join(plain.split())), plain
     assert "5 succeeded" in plain
+
+
+def test_the_picture_of_the_docs_asks_nobody_for_anything() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    assert "](pictures/progress.svg)" in (docs / "command-line.md").read_text(encoding="utf-8")
+    picture = (docs / "pictures" / "progress.svg").read_text(encoding="utf-8")
+    assert set(re.findall(r"https?://[^\s\"<)]+", picture)) == {"http://www.w3.org/2000/svg", "https://www.textualize.io"}
+    assert "@font-face" not in picture
+    assert "url(http" not in picture

@@ -44,7 +44,8 @@ def at_a_terminal(command: str, folder: Path, variables: dict[str, str]) -> str:
 def tidied(text: str, url: str) -> str:
     """Without what differs from run to run."""
     text = text.replace(url, "http://127.0.0.1:8010")
-    text = re.sub(r"^.*━.*\n", "", text, flags=re.M)  # the progress
+    text = re.sub(r"^\w+ ━.*\n.*\n", "", text, flags=re.M)  # the progress and the words under it
+    text = re.sub(r"^.*━.*\n", "", text, flags=re.M)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     text = re.sub(r"in \d+\.\d s", "in 0.1 s", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "2026-11-25T10:00:00+00:00", text)
