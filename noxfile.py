@@ -25,9 +25,8 @@ def install(session: nox.Session, *groups: str) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, with branch coverage; the pure rooms must be covered whole."""
     install(session, "test", "browser", "docs")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", "--cov", *session.posargs)
     if not session.posargs:
-        session.run("coverage", "report", "--skip-covered")
         pure = "aioposthog_env/api/*,aioposthog_env/models/*,aioposthog_env/policy/*"
         session.run("coverage", "report", f"--include={pure}", "--fail-under=100", "--show-missing")
 

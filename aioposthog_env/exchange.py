@@ -252,13 +252,15 @@ class Exchange:
             return await self._what_happened(doubt, style)
         observations = [f"an earlier run may have sent it {doubt.age:.0f} s ago"]
         if doubt.before is None:
+            if doubt.unsent:
+                return None
             raise self._unknown(None, observations)
-        seen = await self._watch(doubt.before, style, max(0.0, policy.settle - doubt.age))
+        seen = await self._watch(doubt.before, style, 0.0 if doubt.unsent else max(0.0, policy.settle - doubt.age))
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
             self._tell_decision(seen.verdict, "done", observations)
             return cast("Reply", seen.environment)
-        if seen.verdict is not recovery.Verdict.UNCHANGED or not policy.resend_after_settle:
+        if seen.verdict is not recovery.Verdict.UNCHANGED or not (policy.resend_after_settle or doubt.unsent):
             raise self._unknown(seen.verdict, observations)
         self._tell_decision(seen.verdict, "send again", observations)
         return None

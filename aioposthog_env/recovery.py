@@ -135,11 +135,13 @@ class Doubt:
         before: The marks before it was sent; None for a call that leaves none.
         age: Seconds since it was about to be sent.
         happened: It is known to have taken effect; what follows it is left to do.
+        unsent: As far as is known it was not sent, so an environment that shows no change tells that it did not happen.
     """
 
     before: Marks | None
     age: float
     happened: bool = False
+    unsent: bool = False
 
 
 @attrs.frozen

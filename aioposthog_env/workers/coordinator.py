@@ -10,7 +10,9 @@ For each environment, in the order that a journal relies on:
 
 A job's key is made of the run and the environment, so submitting it again, which is done every few seconds for all that are
 waited for, changes nothing where the queue has it, and mends what a crash between two of these steps has left. Where its hash
-is gone, Redis has lost its data: then it is begun again at 2, in doubt, since a worker may have sent it.
+is gone, Redis has lost its data: then it is begun again at 2, in doubt, since a worker may have sent it. A coordinator that is
+killed between 3 and 4 leaves an intent without a job. The hash is begun before the intent, so that this is seen: then an
+environment without a change is proof enough that nothing was sent.
 
 At most ``in_flight`` jobs are in the queue, so its size does not grow with the number of environments.
 """
@@ -50,6 +52,8 @@ _BLOCK: Final = 1.0
 _CHECK: Final = 5.0
 """Seconds between two looks whether the queue still has what is waited for."""
 _PAUSE: Final = 0.25
+_NEAR: Final = 5.0
+"""Seconds that an intent may be written down after its job's hash was begun."""
 
 
 class Workers:
@@ -198,7 +202,9 @@ class WorkersRun:
         """
         must_be_fit(call)
         before, attempts, waited = before or BeforeWrite(), 0, 0.0
-        waiting = await self._taken_up(ref)
+        waiting, unsent = await self._taken_up(ref)
+        if before.doubt is not None and unsent:
+            before = attrs.evolve(before, doubt=attrs.evolve(before.doubt, unsent=True))
         while True:
             began, marks = time.time(), None if before.doubt is None else before.doubt.before
             if waiting is None:
@@ -225,6 +231,7 @@ class WorkersRun:
 
         async def hand_over(seen: Environment | None, marks: Marks | None) -> None:
             if before.record is not None:
+                await self._patiently(self._write, ref.id, "planned", time.time())
                 await before.record(seen, marks)
             raise _HandedOverError(seen, marks)
 
@@ -265,18 +272,23 @@ class WorkersRun:
         except (RedisError, OSError):
             return  # it is gone by itself later; the journal has it
 
-    async def _taken_up(self, ref: EnvironmentRef) -> _Waiting | None:
-        """What an earlier session of the run has put into the queue and not written down; None where there is nothing."""
+    async def _taken_up(self, ref: EnvironmentRef) -> tuple[_Waiting | None, bool]:
+        """What an earlier session of the run has put into the queue and not written down.
+
+        Returns:
+            What is to be waited for; or None, and whether what the journal has in doubt was never submitted.
+        """
         earlier = None if self._record is None else self._record.earlier(ref)
         if self._record is None or earlier is None or not earlier.in_doubt:
             await self.forget(ref)  # it was written down, and a crash has kept it here
-            return None
-        waiting = self._came.get(ref.id)
-        if waiting is None and await self._patiently(self._redis.hexists, self._keys.job(self._run, ref.id), "item"):
-            waiting = self._came.get(ref.id) or self._expect(ref)
+            return None, False
+        item, planned = await self._patiently(self._redis.hmget, self._keys.job(self._run, ref.id), ["item", "planned"])
+        waiting = self._came.get(ref.id) or (self._expect(ref) if item is not None else None)
         if waiting is not None:
             self._record.takes_up(ref)
-        return waiting
+        # It must be the same intent: a session without workers may have sent another one since.
+        near = planned is not None and abs((earlier.intended or 0.0) - float(planned)) < _NEAR
+        return waiting, near and earlier.state == "intended"
 
     def _expect(self, ref: EnvironmentRef) -> _Waiting:
         waiting = self._waiting[ref.id] = _Waiting()
@@ -301,12 +313,17 @@ class WorkersRun:
         )
 
     async def _submit(self, item: WorkItem) -> _Waiting:
-        key = self._keys.job(self._run, item.environment)
-        await self._patiently(self._redis.hset, key, "item", item.to_json())
-        await self._patiently(self._redis.expire, key, KEEP)
+        await self._patiently(self._write, item.environment, "item", item.to_json())
         waiting = self._expect(item.ref)
         await self._patiently(self._enqueue, item.environment)
         return waiting
+
+    async def _write(self, environment: int, field: str, value: str | float) -> None:
+        key = self._keys.job(self._run, environment)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(key, field, value)
+            pipeline.expire(key, KEEP)
+            await pipeline.execute()
 
     async def _enqueue(self, environment: int) -> None:
         await self._docket.add(JOB, key=f"{self._run}:{environment}")(self._run, environment)
@@ -335,12 +352,15 @@ class WorkersRun:
         if self._away_since is None:
             log.warning("The queue at %s does not answer (%s)", shown(self._workers.url), type(error).__name__)
             self._away_since = now
-        if now - self._away_since < self._workers.patience or self._failed is not None:
+        if now - self._away_since < self._workers.patience:
             return
-        self._failed = QueueError(
+        self._give_up(
             f"The queue at {shown(self._workers.url)} has not answered for {self._workers.patience:.0f} s, so it is not known "
             "what the workers have done. Resume the run with its journal when it is back: what they have done is taken up."
         )
+
+    def _give_up(self, why: str) -> None:
+        self._failed = self._failed or QueueError(why)
         for waiting in self._waiting.values():
             waiting.came.set()
 
@@ -359,7 +379,11 @@ class WorkersRun:
         entries: list[tuple[str, dict[str, str]]] = [entry for _, some in found for entry in some]
         for entry, fields in entries:
             self._last = entry
-            outcome = answers.from_json(fields["outcome"])
+            try:
+                outcome = answers.from_json(fields["outcome"])
+            except (ValueError, LookupError, TypeError, ConfigurationError):
+                self._give_up(f"{shown(self._workers.url)} holds an outcome that this version cannot read.")
+                return False
             waiting = self._waiting.pop(outcome.ref.id, None) or self._came.get(outcome.ref.id) or _Waiting()
             waiting.entry, waiting.outcome = entry, outcome
             self._came[outcome.ref.id] = waiting

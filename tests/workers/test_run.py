@@ -222,6 +222,48 @@ async def test_a_coordinator_that_was_cancelled_takes_its_jobs_up(redis: str, tm
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in sandbox.environment_ids)
 
 
+async def test_a_coordinator_that_was_killed_before_it_submitted_knows_that_nothing_was_sent(
+    redis: str, tmp_path: Path
+) -> None:
+    """Under the usual policy, with which anything in doubt would take a minute and end as unknown."""
+    async with Sandbox(3) as sandbox, logged_in(sandbox) as environments:
+        each = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis))
+        async with each.rotate_secret_token():
+            await anyio.sleep(0.5)
+        async with Redis.from_url(redis, decode_responses=True) as client:
+            for key in await client.keys("*:job:*"):
+                await client.hdel(key, "item")
+        async with at_work(sandbox, redis):
+            again = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis))
+            report = await again.rotate_secret_token()
+        assert report.counts["succeeded"] == 3
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3))
+
+
+async def test_what_was_unknown_stays_in_doubt_when_the_run_is_resumed(redis: str, tmp_path: Path) -> None:
+    async with Sandbox(1) as sandbox, at_work(sandbox, redis) as environments:
+
+        def run() -> Any:
+            return environments.each([1], journal=tmp_path / "run.db", on=Workers(redis)).add_product_intent("surveys")
+
+        sandbox.fault("drop_after_effect", "add_product_intent")
+        assert (await run()).counts["unknown"] == 1
+        assert (await run()).counts["unknown"] == 1
+        assert sandbox.effects["add_product_intent", 1] == 1
+
+
+async def test_an_outcome_that_cannot_be_read_ends_the_run(redis: str) -> None:
+    async with Sandbox(1) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
+        run = environments.each([1], on=Workers(redis)).update(TeamSettings(timezone="UTC"))
+        async with run as outcomes, Redis.from_url(redis, decode_responses=True) as client:
+            await anyio.sleep(0.5)
+            job = str((await client.keys("*:job:*"))[0])
+            await client.xadd(job.rpartition(":")[0].replace(":job:", ":outcomes:"), {"outcome": "{}"})
+            found = [outcome async for outcome in outcomes]
+        assert isinstance(found[0].error, QueueError)
+        assert "cannot read" in str(found[0].error)
+
+
 async def test_a_stopped_run_finishes_what_is_in_the_queue(redis: str) -> None:
     async with Sandbox(20) as sandbox, at_work(sandbox, redis) as environments:
         run = environments.each(sandbox.environment_ids, on=Workers(redis, in_flight=3)).update(TeamSettings(timezone="UTC"))
