@@ -198,8 +198,8 @@ def _remedy(status: int, envelope: Envelope, body: bytes, host: str) -> str:
             return remedy
     if status == 401:
         return (
-            f"The credential is not valid at {host}. It may be revoked or mistyped, or belong to another region: a key of "
-            "us.posthog.com means nothing to eu.posthog.com."
+            f"The credential is not valid at {host}. It may be revoked, expired or mistyped, or belong to another region: what "
+            "us.posthog.com has issued means nothing to eu.posthog.com."
         )
     if ENDPOINT_NOT_FOUND in body[:4096]:
         return f"The PostHog at {host} does not have this action; its version is older or newer."
