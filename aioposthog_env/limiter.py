@@ -147,8 +147,10 @@ class RateLimiter:
         self._wake()
 
     def _wake(self) -> None:
-        self._interactive.wake()
-        self._bulk.wake()
+        if self._interactive.waiting:
+            self._interactive.wake()
+        if self._bulk.waiting:
+            self._bulk.wake()
 
     def statistics(self) -> RateLimiterStatistics:
         """What the limiter knows now."""

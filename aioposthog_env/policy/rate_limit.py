@@ -95,9 +95,14 @@ class SlidingLog:
         """Note an answer."""
         self._answered.append(now)
         if priority == "interactive":
-            self.seen(now)  # so that they never hold more than a window's
-            self._interactive.append(now)
-            self._recent.append(now)
+            # One out for each one in, so that they never hold more than a window's.
+            interactive, recent = self._interactive, self._recent
+            interactive.append(now)
+            if interactive[0] <= now - self._held:
+                interactive.popleft()
+            recent.append(now)
+            if recent[0] <= now - self._held / PART:
+                recent.popleft()
 
     def seen(self, now: float) -> tuple[int, int]:
         """How many answered interactive requests the window still holds, and its last quarter."""

@@ -59,6 +59,17 @@ def test_bulk_requests_leave_to_interactive_ones_what_these_have_used_of_late() 
     assert state.logs[1].seen(601.0) == (0, 0)
 
 
+def test_of_what_was_seen_no_more_is_kept_than_a_window_holds() -> None:
+    state = RateLimitState([RateLimit(100, 60.0)])
+    for second in range(1_000):
+        state.reserve(float(second), "interactive")
+        state.answered(float(second), "interactive")
+
+    log = state.logs[0]
+    assert (len(log._interactive), len(log._recent)) == (61, 16)
+    assert log.seen(999.0) == (61, 16)
+
+
 def test_a_request_that_the_minute_refused_is_interactive_in_the_other_window() -> None:
     state = RateLimitState([RateLimit(100, 60.0), RateLimit(500, 600.0)])
     state.reserve(0.0, "interactive")
