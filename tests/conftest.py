@@ -22,6 +22,7 @@ QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002, read_back=False)
 _OPEN_FILES: Final = {
     "test_journal.py",
     "test_killed.py",
+    "test_hostile.py",  # measures memory, and serves floods
     "test_cancelled.py",
     "test_cancelled_loops.py",
     "test_a_certificate_that_is_not_trusted_is_raised_at_once",  # authorities are read when a client is made
