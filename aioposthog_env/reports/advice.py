@@ -15,6 +15,7 @@ from aioposthog_env.errors import (
     NotSentError,
     PermissionDeniedError,
     PostHogEnvError,
+    QueueError,
     RateLimitWaitTooLong,
     ScopeError,
     ServerError,
@@ -31,6 +32,8 @@ from aioposthog_env.errors import (
 def advice_of(outcome: Outcome[Any]) -> str | None:
     """What to do about an outcome; None where nothing is to be done."""
     match outcome.status:
+        case "unknown" if isinstance(outcome.error, QueueError):
+            return _QUEUE
         case "unknown":
             endpoint = "" if outcome.error is None or outcome.error.endpoint is None else outcome.error.endpoint
             return f"Do not repeat it by hand. {_UNKNOWN.get(endpoint, _LOOK)}"
@@ -88,6 +91,7 @@ _REASONS: Final[Mapping[Reason, str]] = {
     "already done": "Nothing: it was so already.",
 }
 
+_QUEUE: Final = "See to the workers' queue, and run again with the same journal and workers: what they have done is taken up."
 _READ: Final = "Read the error, remove the cause, and run again with the same journal."
 _DONE_BEFORE: Final = (
     "The call itself has happened, and the error came after it: do not repeat the call. Run again with the same journal, which "
@@ -130,6 +134,7 @@ _ERRORS: Final[tuple[tuple[type[PostHogEnvError], str], ...]] = (
         SettingsNotAppliedError,
         "The server said yes and did not take these settings: its version or your plan lacks them. Leave them out for it.",
     ),
+    (QueueError, _QUEUE),
     (JournalError, "See to the journal's file and its disk, and run again with it."),
     (WaitTimeoutError, "It may still come. Look again later."),
 )

@@ -28,10 +28,11 @@ def checked_url(url: str, *, allow_insecure: bool = False) -> str:
     """
     try:
         parts = urlsplit(url)
-        host, secured = parts.hostname or "", parts.password is not None
+        host, options = parts.hostname or "", dict(parse_qsl(parts.query))
         _ = parts.port
     except ValueError:
-        parts, host, secured = urlsplit(""), "", False
+        parts, host, options = urlsplit(""), "", {}
+    secured = bool(parts.password or options.get("password"))
     if parts.scheme not in _SCHEMES or (parts.scheme != "unix" and not host):
         raise ConfigurationError(
             "The queue's address is a URL such as 'redis://127.0.0.1:6379' or 'rediss://:password@host:6379'."
@@ -41,6 +42,8 @@ def checked_url(url: str, *, allow_insecure: bool = False) -> str:
             f"{shown(url)} asks for no password, and whoever can write to the queue can run code on the workers. Use a Redis "
             "with a password, and TLS (rediss://), or say allow_insecure=True where the network keeps everybody else out."
         )
+    if options.get("ssl_cert_reqs", "required").lower() != "required" and not allow_insecure:
+        raise ConfigurationError("ssl_cert_reqs switches the check of the certificate off: say allow_insecure=True as well.")
     return url
 
 

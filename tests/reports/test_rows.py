@@ -94,6 +94,10 @@ def kinds(kind: type[PostHogEnvError]) -> Iterator[type[PostHogEnvError]]:
             yield from kinds(one)
 
 
+def test_a_queue_that_is_gone_is_no_reason_to_look_at_each_environment() -> None:
+    assert "workers' queue" in (advice_of(outcome("unknown", all_errors.QueueError("why"))) or "")
+
+
 def test_every_error_has_advice_of_its_own() -> None:
     general = advice_of(outcome("failed"))
     told = {}

@@ -35,6 +35,7 @@ SAMPLES: list[errors.PostHogEnvError] = [
     errors.StateChangedError("what"),
     errors.SettingsNotAppliedError(fields=["timezone"], environment=ENVIRONMENT, action_done=True),
     errors.JournalError("what"),
+    errors.QueueError("what"),
     errors.SinkError("what"),
     errors.WaitTimeoutError("what"),
     errors.BulkError("what", report=BulkReport((Outcome(ref=EnvironmentRef(1), status="failed"),))),

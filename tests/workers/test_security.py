@@ -43,6 +43,8 @@ def test_a_queue_beyond_this_machine_must_ask_for_a_password(make: type[Workers]
         make(url, allow_insecure=True)
     for url in ("redis://:hunter2@redis.example.com", "redis://127.0.0.1", "redis://localhost:6379", "unix:///run/redis.sock"):
         make(url)
+    with pytest.raises(ConfigurationError, match="check of the certificate off"):
+        make("rediss://:hunter2@redis.example.com?ssl_cert_reqs=none")
     for url in ("http://redis.example.com", "redis://", "redis.example.com:6379", "redis://127.0.0.1:x"):
         with pytest.raises(ConfigurationError, match="address is a URL"):
             make(url)
