@@ -35,8 +35,8 @@ class HowToWork:
 
 async def run(connection: Connection, how: HowToWork) -> int:
     """Work until interrupted."""
+    from aioposthog_env.redis_address import shown
     from aioposthog_env.workers import work_forever
-    from aioposthog_env.workers.connection import shown
 
     output, url = Output(json=connection.json), with_password(how.redis)
     async with connect(connection, session=how.session) as environments:

@@ -1,15 +1,12 @@
-"""The connection to Redis or Valkey: which addresses are taken, and one command at a time, bounded in time."""
+"""The connection to Redis or Valkey: one command at a time, bounded in time."""
 
 import asyncio
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
-from aioposthog_env.auth import is_loopback
 from aioposthog_env.errors import ConfigurationError
-
-_SCHEMES: Final = ("redis", "rediss", "unix")
+from aioposthog_env.redis_address import checked_address, shown
 
 
 class NotReachedError(Exception):
@@ -38,7 +35,8 @@ class Server:
     """
 
     def __init__(self, url: str, *, ca_file: str | None, allow_insecure: bool, timeout: float) -> None:
-        _check(url, allow_insecure=allow_insecure)
+        danger = "who can write there can stop all calls or lift the limit"
+        self._url = checked_address(url, danger=danger, allow_insecure=allow_insecure)
         try:
             # Importing takes a while, so it is done here rather than in the loop.
             self._client: Any = import_module("redis.asyncio").Redis
@@ -47,7 +45,6 @@ class Server:
             self._once: Any = import_module("redis.asyncio.retry").Retry(import_module("redis.backoff").NoBackoff(), 0)
         except ModuleNotFoundError:
             raise ConfigurationError("A shared limit needs the extra: pip install 'aioposthog-env[redis]'.") from None
-        self._url = url
         self._timeout = timeout
         self._options = _tls(ca_file) if url.startswith("rediss:") else {}
         self._redis: Any = None
@@ -99,32 +96,6 @@ def _tls(ca_file: str | None) -> dict[str, Any]:
     return options if ca_file is None else options | {"ssl_ca_certs": ca_file}
 
 
-def shown(url: str) -> str:
-    """An address without user, password and options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def _said(error: BaseException) -> str:
     # The words are those of the system or the server; neither repeats a password.
     return str(error).rstrip(".") or type(error).__name__
-
-
-def _check(url: str, *, allow_insecure: bool) -> None:
-    try:
-        parts = urlsplit(url)
-        name, password, options = parts.hostname or "", parts.password, parse_qs(parts.query)
-        parts.port  # noqa: B018  raises where it is none
-    except ValueError:
-        raise ConfigurationError("The address of Redis is no URL; give redis://HOST:PORT/0.") from None
-    if parts.scheme not in _SCHEMES or (parts.scheme != "unix" and not name):
-        raise ConfigurationError(f"{shown(url)!r} is no address of Redis; give redis://, rediss:// or unix://.")
-    if allow_insecure:
-        return
-    if parts.scheme != "unix" and not is_loopback(name) and not (password or "password" in options):
-        raise ConfigurationError(
-            f"{shown(url)} has no password, and who can write there can stop all calls or lift the limit. Give "
-            "rediss://:PASSWORD@HOST, or pass allow_insecure=True."
-        )
-    if {"none", "optional"} & {value.lower() for value in options.get("ssl_cert_reqs", ())}:
-        raise ConfigurationError("ssl_cert_reqs switches the check of the certificate off: pass allow_insecure=True as well.")

@@ -37,10 +37,11 @@ from aioposthog_env.errors import ConfigurationError, PostHogEnvError, QueueErro
 from aioposthog_env.models.differences import digests
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks
+from aioposthog_env.redis_address import shown
 from aioposthog_env.session import PostHogSession, Result
 from aioposthog_env.telemetry import log
 from aioposthog_env.workers import answers
-from aioposthog_env.workers.connection import KEEP, checked_url, connect, for_engine, shown
+from aioposthog_env.workers.connection import KEEP, checked_url, connect, for_engine
 from aioposthog_env.workers.item import MAX_DELIVERIES, WorkItem, current, must_be_fit
 from aioposthog_env.workers.lease import Keys
 

@@ -29,4 +29,4 @@ def test_a_password_is_no_argument(capfd: pytest.CaptureFixture[str], monkeypatc
         assert "grandmother" not in told
     monkeypatch.setenv("POSTHOG_LIMITER", "redis://redis.internal")
     assert run(["list", "--sandbox"]) == 2
-    assert "has no password" in capfd.readouterr().err
+    assert "asks for no password" in capfd.readouterr().err

@@ -418,8 +418,8 @@ async def test_the_password_is_shown_nowhere(tmp_path: Path, caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("redis://redis.internal:6379/0", "has no password"),
-        ("redis://:@redis.internal/0", "has no password"),
+        ("redis://redis.internal:6379/0", "asks for no password"),
+        ("redis://:@redis.internal/0", "asks for no password"),
         ("rediss://:pw@redis.internal/0?ssl_cert_reqs=none", "ssl_cert_reqs"),
         ("http://127.0.0.1", "no address of Redis"),
         ("127.0.0.1:6379", "no address of Redis"),
