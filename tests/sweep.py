@@ -21,10 +21,12 @@ from aioposthog_env.sandbox.state import State
 
 PART: Final = 12
 _RUN: Final = re.compile(rf"[A-Za-z0-9_-]{{{PART},}}")
+_LARGEST: Final = 4 * 2**20
+"""Bytes of a file that are looked at; only files of nothing but filling are larger."""
 _MOST_ERRORS: Final = 300
 """Of a test that makes thousands by chance, these are looked at."""
 
-MAY_HOLD_SECRETS: Final = ("secrets.jsonl", "sink*", "s", "scene*.json", "key.txt", "password", "rotation.py")
+MAY_HOLD_SECRETS: Final = ("secrets.jsonl", "first.jsonl", "sink*", "s", "scene*.json", "key.txt", "password", "rotation.py")
 """Files by name: what a rotation hands over, the saved scene of a sandbox, and what a test gives a command to read."""
 
 
@@ -54,7 +56,7 @@ class Sweep:
             for file in files
             if file.is_file()
             and not any(fnmatch(file.name, pattern) for pattern in MAY_HOLD_SECRETS)
-            and self.hits(file.read_bytes().decode("latin-1"))
+            and self.hits(_head(file).decode("latin-1"))
         ]
 
     def look(self, folder: Path | None) -> list[str]:
@@ -92,6 +94,11 @@ class Sweep:
                 root.removeHandler(self._log)
                 for log in loud:
                     log.setLevel(logging.NOTSET)
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(_LARGEST)
 
 
 class _Keep(logging.Handler):

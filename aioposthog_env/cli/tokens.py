@@ -25,7 +25,7 @@ from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, finish, nothing_to_do, watch
-from aioposthog_env.cli.workers import same_workers, workers_of
+from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.errors import ScopeError
 from aioposthog_env.reports.rows import rows_of
 
@@ -79,6 +79,7 @@ async def run_on(
     """Select, confirm, run, and say how to go on."""
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
     by_id = names_ids(ids, choice)
+    check_workers(how.on, connection)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
         for site in sites:
             _check_kind(site, start)

@@ -14,6 +14,7 @@ from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import QUEUE, OnWorkers
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.output import Output
+from aioposthog_env.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from aioposthog_env.workers import Workers
@@ -66,6 +67,16 @@ async def run(connection: Connection, how: HowToWork) -> int:
         with contextlib.suppress(asyncio.CancelledError):
             await working
     return DONE
+
+
+def check_workers(on: OnWorkers, connection: Connection) -> None:
+    """See that the workers' queue is for one host.
+
+    Raises:
+        ConfigurationError: Several profiles are named.
+    """
+    if on.workers is not None and len(connection.profiles) > 1:
+        raise ConfigurationError("A queue of workers is for one host: with --workers give one profile at a time.")
 
 
 def workers_of(on: OnWorkers) -> "Workers | None":

@@ -47,15 +47,15 @@ Objects are replaced as a whole, unless *merged* is said: then the keys that are
 
 def commands() -> str:
     """The page of the commands."""
-    for room in ("changing", "looking"):  # each adds its commands
+    for room in ("changing", "looking", "serving"):  # each adds its commands
         import_module(f"aioposthog_env.cli.{room}")
-    named = {name: app[name] for name in app if not name.startswith("-")}
+    named = _named(app)
     arguments = {name: _arguments(command) for name, command in named.items()}
     page = [COMMANDS]
     for group in SHARED:
         takers = [name for name, found in arguments.items() if any(_group(one) == group for one in found)]
         first = [one for one in arguments[takers[0]] if _group(one) == group]
-        links = ", ".join(f"[{name}](#{name})" for name in takers)
+        links = ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name in takers)
         page.append(f"## {group}\n\n{_options(first)}\n\nTaken by {links}.\n")
     for name, command in named.items():
         own = [one for one in arguments[name] if _group(one) not in SHARED]
@@ -67,6 +67,16 @@ def commands() -> str:
             links = " and ".join(f"[{group}](#{group.lower().replace(' ', '-')})" for group in shared)
             page.append(f"And the options of {links}.\n")
     return "\n".join(page)
+
+
+def _named(group: Any, before: str = "") -> dict[str, Any]:
+    """The commands by what is typed, those of a group after its name."""
+    found: dict[str, Any] = {}
+    for name in group:
+        if not name.startswith("-"):
+            command = group[name]
+            found |= _named(command, f"{before}{name} ") if command.default_command is None else {before + name: command}
+    return found
 
 
 def _arguments(command: Any) -> list[Any]:

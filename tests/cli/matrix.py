@@ -402,4 +402,18 @@ MATRIX: Final[Mapping[str, Mapping[Kind, Sequence[Cell]]]] = {
         "interrupted": [Elsewhere("test_commands.test_the_sandbox_as_a_server_whose_scene_is_saved_and_loaded")],
         "wrong credential": [Senseless("it is the one that gives out keys")],
     },
+    "workers run": {
+        "success": [Elsewhere("workers.test_command_line.test_workers_apply_and_rotate")],
+        "partly failed": [Senseless("it has no outcome of its own; the run that submitted the jobs tells theirs")],
+        "wrong usage": [
+            Typed("workers run", 2, "--redis"),
+            Typed("workers run --redis http://127.0.0.1", 2, "no address of Redis"),
+            Typed("workers run --redis redis://redis.example.com", 2, "can run code on the workers"),
+            Typed("workers run --redis redis://127.0.0.1 --lease 0", 2, "lease"),
+        ],
+        "no terminal": [Elsewhere("workers.test_command_line.test_workers_apply_and_rotate")],
+        "json": [Senseless("it prints no data, only words on stderr")],
+        "interrupted": [Elsewhere("workers.test_command_line.test_workers_apply_and_rotate")],
+        "wrong credential": [Elsewhere("workers.test_run.test_workers_refuse_jobs_of_another_host_or_another_owner")],
+    },
 }

@@ -119,10 +119,12 @@ class Server:
         writing = asyncio.ensure_future(self.kind.write(Asked(verb, path, good, len(self.heads), self.elsewhere), writer))
         # A client that goes away ends what would be written for ever.
         leaving = asyncio.ensure_future(until_gone(reader))
-        await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (writing, leaving):
-            task.cancel()
-        await asyncio.gather(writing, leaving, return_exceptions=True)
+        try:
+            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            await asyncio.gather(writing, leaving, return_exceptions=True)
 
     @property
     def writes(self) -> list[str]:
@@ -199,7 +201,7 @@ async def one_call(kind: Kind, call: str, hook: Hook) -> object:
         async with client as environments:
             # The look that precedes a token call is answered well where the call would else not be made.
             server.kind, server.spared = kind, int(token_call and not kind.harmless)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):  # far beyond its own timeouts: a flood is slow to read where memory is measured
                 try:
                     ended: object = await CALLS[call](environments)
                 except PostHogEnvError as error:
