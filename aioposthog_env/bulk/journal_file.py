@@ -237,7 +237,7 @@ def _what_can_be_saved(path: Path) -> str:
     counts: Counter[str] = Counter()
     with contextlib.suppress(sqlite3.Error, UnicodeDecodeError), contextlib.closing(_untouched(path)) as db:
         for (state,) in db.execute("SELECT state FROM items"):
-            counts[str(state)] += 1
+            counts[state if state in STATES else "in no state that is known"] += 1
     kept = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     saved = f"{counts.total()} items can still be read ({kept})" if counts else "Nothing of it can be read"
     return (

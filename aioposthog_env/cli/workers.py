@@ -100,7 +100,11 @@ def same_workers(on: OnWorkers) -> list[str]:
 
 def with_password(url: str) -> str:
     """The address with the password of the variable, where it has none."""
-    parts, password = urlsplit(url), os.environ.get(PASSWORD)
+    password = os.environ.get(PASSWORD)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # what is wrong with it is told where it is used
     if not password or parts.password is not None or parts.scheme not in {"redis", "rediss"}:
         return url
     user, _, place = parts.netloc.rpartition("@")

@@ -16,6 +16,7 @@ from aioposthog_env.errors import (
     PermissionDeniedError,
     PostHogEnvError,
     QueueError,
+    RateLimiterUnavailableError,
     RateLimitWaitTooLong,
     ScopeError,
     ServerError,
@@ -135,6 +136,7 @@ _ERRORS: Final[tuple[tuple[type[PostHogEnvError], str], ...]] = (
         "The server said yes and did not take these settings: its version or your plan lacks them. Leave them out for it.",
     ),
     (QueueError, _QUEUE),
+    (RateLimiterUnavailableError, "See to the Redis of the shared limiter, and run again. Nothing was sent."),
     (JournalError, "See to the journal's file and its disk, and run again with it."),
     (WaitTimeoutError, "It may still come. Look again later."),
 )
