@@ -38,8 +38,9 @@ async def run(connection: Connection, how: HowToWork) -> int:
     """Work until interrupted."""
     from aioposthog_env.redis_address import shown
     from aioposthog_env.workers import work_forever
+    from aioposthog_env.workers.connection import checked_url
 
-    output, url = Output(json=connection.json), with_password(how.redis)
+    output, url = Output(json=connection.json), checked_url(with_password(how.redis), allow_insecure=how.allow_insecure)
     async with connect(connection, session=how.session) as environments:
         working = asyncio.create_task(
             work_forever(
