@@ -5,6 +5,8 @@ the figures that count do not depend on the length, but what is lost to timers a
 
 * Workers take their environments from one pool. Least is the time that a client needs which sees into the server's logs,
   knows no latency, and sends whenever both have room.
+* The same as a bulk run on a task queue: a coordinator plans a change of each environment, submits it to workers that share the
+  limit, and collects what became of them. Least is counted for all requests that were sent, the coordinator's too.
 * A service of two replicas makes single calls at random moments while a bulk run uses all that is left. What each single call
   took from beginning to end is compared: bulk like the others, interactive, and interactive with a part that the bulk run
   always leaves free. The first calls find full windows, since nobody expected them.
@@ -20,9 +22,20 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from aioposthog_env import AsyncEnvironments, PersonalAPIKey, RateLimit, RedisRateLimiter, RetryPolicy, Sandbox
+from aioposthog_env import (
+    AsyncEnvironments,
+    PersonalAPIKey,
+    RateLimit,
+    RedisRateLimiter,
+    RetryPolicy,
+    Sandbox,
+    TeamSettings,
+    Workers,
+)
 from aioposthog_env.policy.priority import Priority
 from aioposthog_env.sandbox import Throttle
+from aioposthog_env.telemetry import AttemptFinished, Event
+from aioposthog_env.workers import work_forever
 from benchmarks.companion import companion, first_word
 from benchmarks.measure import Row
 from benchmarks.rate_limit_model import least
@@ -31,6 +44,8 @@ from benchmarks.valkey import valkey
 LIMITS: Final = (RateLimit(48, 6.0), RateLimit(120, 30.0))
 SHORT: Final = (RateLimit(24, 0.6), RateLimit(60, 3.0))
 """For ``--quick``."""
+FLEET: Final = (RateLimit(240, 6.0), RateLimit(2_400, 60.0))
+"""For the run on a task queue: what two cores can do for coordinator, queue, workers and PostHog is not to be the limit."""
 TASKS: Final = 10
 SEED: Final = 20_260
 
@@ -44,7 +59,7 @@ def play_sandbox(pipe: Connection, limits: tuple[RateLimit, RateLimit], environm
         async with Sandbox(environments, throttle=throttle) as sandbox:
             pipe.send((sandbox.url, sandbox.key()))
             await asyncio.to_thread(pipe.recv)
-            pipe.send(sandbox.refusals)
+            pipe.send((sandbox.refusals, len(sandbox.calls)))
 
     asyncio.run(serve())
 
@@ -72,6 +87,28 @@ def work(pipe: Connection, pool: Any, url: str, key: str, redis: str, limits: tu
             await asyncio.to_thread(pipe.recv)
             await asyncio.gather(*(task() for _ in range(TASKS)))
             return done, time.monotonic()
+
+    pipe.send(asyncio.run(run()))
+
+
+def work_on_jobs(pipe: Connection, url: str, key: str, redis: str, limits: tuple[RateLimit, ...]) -> None:
+    """Take jobs from the queue until a word comes. Tells how many requests that took."""
+
+    async def run() -> int:
+        sent = 0
+
+        def count(event: Event) -> None:
+            nonlocal sent
+            sent += isinstance(event, AttemptFinished)
+
+        async with _client(url, key, redis, limits) as environments:
+            working = asyncio.create_task(work_forever(environments.with_options(hooks=[count]), redis))
+            pipe.send("ready")
+            await asyncio.to_thread(pipe.recv)
+            working.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+        return sent
 
     pipe.send(asyncio.run(run()))
 
@@ -137,7 +174,7 @@ def workers(limits: tuple[RateLimit, RateLimit], calls: int, processes: int) -> 
             pipe.send("go")
         told = [pipe.recv() for pipe in pipes]
         sandbox.send("end")
-        refusals = sandbox.recv()
+        refusals, _ = sandbox.recv()
     seconds, fair, shares = max(ended for _, ended in told) - began, calls / processes, [done for done, _ in told]
     possible = least(calls, limits=limits)
     return {
@@ -146,6 +183,40 @@ def workers(limits: tuple[RateLimit, RateLimit], calls: int, processes: int) -> 
         "seconds": seconds,
         "efficiency": possible / seconds,
         "refusals": refusals,
+        "share_low": min(shares) / fair,
+        "share": statistics.median(shares) / fair,
+        "share_high": max(shares) / fair,
+    }
+
+
+def fleet(limits: tuple[RateLimit, RateLimit], environments: int, processes: int) -> Row:
+    """So many environments are planned here, and changed by workers that take jobs from a queue."""
+
+    async def submit(url: str, key: str, redis: str) -> float:
+        began = time.monotonic()
+        async with _client(url, key, redis, limits) as client:
+            plan = await client.plan(TeamSettings(timezone="Europe/Berlin"), range(1, environments + 1))
+            (await client.apply(plan, on=Workers(redis))).raise_for_failures()
+        return time.monotonic() - began
+
+    with _stage(limits, environments) as (redis, url, key, sandbox), contextlib.ExitStack() as stack:
+        pipes = [stack.enter_context(companion(work_on_jobs, url, key, redis, limits)) for _ in range(processes)]
+        for pipe in pipes:
+            first_word(pipe)
+        seconds = asyncio.run(submit(url, key, redis))
+        for pipe in pipes:
+            pipe.send("end")
+        shares = [pipe.recv() for pipe in pipes]
+        sandbox.send("end")
+        refusals, calls = sandbox.recv()
+    fair, possible = sum(shares) / processes, least(calls, limits=limits)
+    return {
+        "case": f"{processes} processes, {environments} environments",
+        "name": "on a task queue",
+        "seconds": seconds,
+        "efficiency": possible / seconds,
+        "refusals": refusals,
+        "calls": calls,
         "share_low": min(shares) / fair,
         "share": statistics.median(shares) / fair,
         "share_high": max(shares) / fair,
@@ -171,7 +242,7 @@ def service(
         took = sorted(one for pipe in replicas for one in pipe.recv())
         done, ended = bulk.recv()
         sandbox.send("end")
-        refusals = sandbox.recv()
+        refusals, _ = sandbox.recv()
     waits = [seconds for _, seconds in took]
     # When everybody has been seen for one longest window, nobody comes unexpected.
     later = [seconds for at, seconds in took if at - began > limits[1].window] or [0.0]
@@ -199,6 +270,7 @@ def rows(quick: bool) -> list[Row]:
         return [workers(SHORT, 48, 2)]
     return [
         workers(LIMITS, 216, 4),
+        fleet(FLEET, 500, 4),
         *(
             service(LIMITS, 168, name, priority=priority, kept_free=kept_free, rate=0.25)
             for name, priority, kept_free in _SINGLES
