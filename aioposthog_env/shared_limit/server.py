@@ -10,6 +10,9 @@ from aioposthog_env.auth import is_loopback
 from aioposthog_env.errors import ConfigurationError
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
+_PASSING: Final = ("BUSY", "MISCONF", "NOREPLICAS")
+"""How refusals begin that end by themselves, and for which the client has no class: a script runs, the disk is full, a replica
+is away."""
 
 
 class NotReachedError(Exception):
@@ -72,7 +75,9 @@ class Server:
                 return await self._run(keys=keys, args=[argument])
         except (problems.RedisError, OSError, TimeoutError) as error:
             waiting_helps = not isinstance(error, lasting) and (
-                isinstance(error, passing) or not isinstance(error, problems.ResponseError)
+                isinstance(error, passing)
+                or not isinstance(error, problems.ResponseError)
+                or str(error).startswith(_PASSING)
             )
             raise NotReachedError(_said(error), lasting=not waiting_helps) from None
 
