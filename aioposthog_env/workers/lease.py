@@ -35,7 +35,8 @@ import attrs
 import msgspec
 
 from aioposthog_env.bulk.outcome import Outcome
-from aioposthog_env.models.environment import Environment
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import Doubt, Marks
 from aioposthog_env.workers import answers
 from aioposthog_env.workers.connection import KEEP, checked_url, connect
@@ -79,6 +80,14 @@ if redis.call('HEXISTS', KEYS[1], 'item') == 1 then
     redis.call('EXPIRE', KEYS[3], ARGV[3])
 end
 redis.call('DEL', KEYS[2])
+return 1
+"""
+_REFUSE: Final = """
+if redis.call('HEXISTS', KEYS[1], 'outcome') == 1 then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'begun') or 0) > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'outcome', ARGV[1])
+redis.call('XADD', KEYS[2], '*', 'outcome', ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 _GIVE_BACK: Final = """
@@ -187,6 +196,12 @@ class Leases:
         """
         text = await self.patiently("return redis.call('HGET', KEYS[1], 'item')", (self.keys.job(run, environment),))
         return None if text is None else WorkItem.from_json(text)
+
+    async def refuse(self, run: str, environment: int, error: ConfigurationError) -> None:
+        """Write down that a job cannot be read, unless a worker that can read it has begun it."""
+        outcome: Outcome[None] = Outcome(ref=EnvironmentRef(environment), status="failed", error=error)
+        keys = self.keys.job(run, environment), self.keys.outcomes(run)
+        await self.patiently(_REFUSE, keys, answers.to_json(outcome), KEEP)
 
     async def ask(self, script: str, keys: tuple[str, ...], *arguments: object) -> Any:
         """Run a script once."""
