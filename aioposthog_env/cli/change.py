@@ -21,7 +21,7 @@ from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each,
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import Part, connected, finish, nothing_to_do, show_outcomes, summarise, watch
+from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
@@ -129,6 +129,8 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
     check_workers(how.on, connection)
+    if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
+        _check_new(how.journal, connection)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
     explicit = path is not None or choice == UNCHOSEN
     calls_each = 2 if how.verify else 1
@@ -141,7 +143,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             return nothing_to_do(output)
         journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
         if journal is not None and path is None:
-            path = journal.with_suffix(".plan.json")
+            path = _beside(journal)
             for site, plan in zip(sites, plans, strict=True):
                 plan.save(_plan_path(path, site))
         if not how.dry_run:
@@ -162,6 +164,27 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         summarise(output, watched)
         return PARTLY
     return finish(output, watched)
+
+
+def _beside(journal: Path) -> Path:
+    """Where a plan is kept that was made for a journal, so that the run can go on."""
+    return journal.with_suffix(".plan.json")
+
+
+def _check_new(journal: Path, connection: Connection) -> None:
+    """See that a new plan does not take the place of one that a run in the journal is to go on with.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    kept = _beside(journal)
+    names = connection.profiles if len(connection.profiles) > 1 else ("",)
+    if any((kept.with_name(f"{kept.stem}.{name}{kept.suffix}") if name else kept).exists() for name in names):
+        command = ["aioposthog-env", "apply", str(kept), "--journal", str(journal), *connected(connection)]
+        raise ConfigurationError(
+            f"{journal} has a plan already, {kept}. To go on with it: {shlex.join(command)}. For a new plan, take another "
+            "journal."
+        )
 
 
 async def _plans(
@@ -194,6 +217,7 @@ async def _parts(
             plan,
             journal=journal,
             run=name,
+            adopt=True,
             concurrency=connection.concurrency,
             max_age=how.max_age,
             verify=how.verify,
@@ -244,10 +268,12 @@ def _resume(
     words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
     if wanted.file is not None and any(change.sensitive for plan in plans for one in plan for change in one.changes):
         words += ["--settings", str(wanted.file)]
+    if how.canary:
+        words += ["--canary", str(how.canary)]
     if how.verify:
         words.append("--verify")
     if how.max_age != DEFAULT_MAX_AGE:
-        words += ["--max-age", f"{how.max_age:g}"]
+        words += ["--max-age", exact(how.max_age)]
     if how.stop_after_failures is not None:
         words += ["--stop-after-failures", str(how.stop_after_failures)]
     return [*words, *same_workers(how.on), "--yes"]

@@ -145,7 +145,8 @@ class Site:
         """Its part of the run."""
         self.told.total = total
         bar = Bar(f"{self.words}{what}", self.told, self.environments.limiter)
-        return Part(run=run, bar=bar, profile=self.label, resume=resume)
+        # An embedded PostHog ends with the command. What goes on would reach whatever the variables name.
+        return Part(run=run, bar=bar, profile=self.label, resume=() if self.connection.sandbox else resume)
 
 
 @asynccontextmanager
@@ -206,12 +207,26 @@ async def at_each(sites: Sequence[Site], output: Output, work: Callable[[Site], 
 
 
 async def chosen_at_each(
-    sites: Sequence[Site], output: Output, ids: Sequence[int], choice: Choice, *, with_names: bool = False
+    sites: Sequence[Site],
+    output: Output,
+    ids: Sequence[int],
+    choice: Choice,
+    *,
+    with_names: bool = False,
+    once: bool = False,
 ) -> list[list[Selected]]:
     """The environments that the arguments mean, host by host. At some of several hosts there may be none.
 
+    Args:
+        sites: The hosts.
+        output: Where to say which.
+        ids: Those that are arguments.
+        choice: The other arguments.
+        with_names: As for ``chosen``.
+        once: What is to be done must not be done twice, so no environment may be reached by two profiles.
+
     Raises:
-        ConfigurationError: As for ``chosen``.
+        ConfigurationError: As for ``chosen``; or an environment is reached by two profiles.
     """
     each = replace(choice, allow_empty=True) if len(sites) > 1 else choice
 
@@ -221,4 +236,23 @@ async def chosen_at_each(
     found = await at_each(sites, output, choose)
     if not any(found) and not choice.allow_empty:
         raise ConfigurationError("Nothing is selected at any of the hosts. If that may be, add --allow-empty.")
+    if once:
+        _check_once(sites, found)
     return found
+
+
+def _check_once(sites: Sequence[Site], found: Sequence[Sequence[Selected]]) -> None:
+    """See that no environment would be worked on twice.
+
+    Raises:
+        ConfigurationError: Two profiles, of two accounts at the same host, both reach one.
+    """
+    reached: dict[tuple[str, int], Site] = {}
+    for site, some in zip(sites, found, strict=True):
+        for one in some:
+            first = reached.setdefault((site.host, one.ref.id), site)
+            if first is not site:
+                raise ConfigurationError(
+                    f"Environment {one.ref.id} of {site.host} is reached by {first.label} and {site.label}, so this would be "
+                    "done twice to it. Give these profiles one after the other, or one of them."
+                )

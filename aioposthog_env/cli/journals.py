@@ -44,7 +44,7 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
         confirm(output, f"undo {total} environments", yes=yes, explicit=True)
         parts = [
             site.part(
-                site.environments.undo(journal, run=one.name, concurrency=connection.concurrency, keep="outcomes"),
+                site.environments.undo(journal, run=one.name, adopt=True, concurrency=connection.concurrency, keep="outcomes"),
                 "undoing",
                 _changed(one),
                 ["aioposthog-env", "undo", str(path), "--run", one.name, *site.arguments, "--yes"],
@@ -87,15 +87,21 @@ async def runs_at(journal: Path, endpoint: str, sites: Sequence[Site]) -> list[s
         sites: The hosts.
 
     Raises:
-        ConfigurationError: The file holds several such runs, and none has the name of the profile.
+        ConfigurationError: The file holds several such runs, and none has the name of the profile; or it holds runs of other
+            hosts only, and this one was not named.
         JournalError: It cannot be read.
     """
     held = await Journal(journal).runs() if await anyio.Path(journal).exists() else []
     taken, profiles, names = {one.name for one in held}, {site.connection.profile for site in sites}, list[str]()
     for site in sites:
+        _check_host(journal, held, site)
         own = site.connection.profile or MAIN
         # Of two accounts at one host, each has its own.
-        here = [one.name for one in held if _is_at(one, site, endpoint) and (one.name == own or one.name not in profiles)]
+        here = [
+            one.name
+            for one in held
+            if _is_at(one, site, endpoint) and (one.name == own or one.name not in profiles) and one.name not in names
+        ]
         if own not in here and len(here) > 1:
             raise ConfigurationError(
                 f"{journal} holds several runs of {endpoint} at {site.host} ({', '.join(here)}), so it is not clear which is "
@@ -104,6 +110,21 @@ async def runs_at(journal: Path, endpoint: str, sites: Sequence[Site]) -> list[s
         new = own if own not in taken else f"{own} {endpoint}"
         names.append(own if own in here else here[0] if here else new)
     return names
+
+
+def _check_host(journal: Path, held: Sequence[RunSummary], site: Site) -> None:
+    """See that a run which is gone on with does not begin anew at another host, because the variables have changed.
+
+    Raises:
+        ConfigurationError: The file holds runs of other hosts only, and this one was not named.
+    """
+    named = site.connection.profile is not None or site.connection.host is not None or site.connection.sandbox
+    hosts = dict.fromkeys(one.host for one in held)
+    if hosts and not named and site.host not in hosts:
+        raise ConfigurationError(
+            f"{journal} holds what was done at {', '.join(hosts)}, and this is {site.host}. Nothing was sent. Name the host "
+            "with --host or --profile, or take another journal."
+        )
 
 
 def _is_at(run: RunSummary, site: Site, endpoint: str) -> bool:

@@ -197,7 +197,7 @@ async def intent(
         return each.add_product_intent(product, intent_context=context)
 
     async with connect_each(connection, Reporting(None, ""), calls_each=1, by_id=names_ids(ids, choice)) as sites:
-        selected = await chosen_at_each(sites, output, ids, choice)
+        selected = await chosen_at_each(sites, output, ids, choice, once=True)
         if not any(selected):
             return DONE
         doing = "completing" if complete else "adding"

@@ -206,8 +206,14 @@ def nothing_to_do(output: Output) -> int:
     return DONE
 
 
+def exact(seconds: float) -> str:
+    """A number as it was typed, for a command that is to be typed next."""
+    return f"{seconds:.15g}"
+
+
 def connected(connection: Connection) -> list[str]:
-    """The arguments that name the host, for a command that is to be typed next."""
+    """The arguments that name the host and the limiter, for a command that is to be typed next."""
+    limiter = [] if connection.limiter is None else ["--limiter", connection.limiter]
     if connection.profile is not None:
-        return ["--profile", connection.profile]
-    return [] if connection.host is None else ["--host", connection.host]
+        return ["--profile", connection.profile, *limiter]
+    return limiter if connection.host is None else ["--host", connection.host, *limiter]

@@ -24,7 +24,7 @@ from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import Part, finish, nothing_to_do, watch
+from aioposthog_env.cli.running import Part, exact, finish, nothing_to_do, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.errors import ScopeError
 from aioposthog_env.reports.rows import rows_of
@@ -84,7 +84,7 @@ async def run_on(
         for site in sites:
             _check_kind(site, start)
         # Names are read to be typed; a run that goes on may have deleted what they belong to.
-        selected = await chosen_at_each(sites, output, ids, choice, with_names=not how.yes)
+        selected = await chosen_at_each(sites, output, ids, choice, with_names=not how.yes, once=True)
         every = [one for some in selected for one in some]
         if not every:
             return nothing_to_do(output)
@@ -166,7 +166,7 @@ async def delete_backups(connection: Connection, ids: Sequence[int], choice: Cho
         verb="drop backups of",
         doing="dropping",
         endpoint=DELETE_SECRET_TOKEN_BACKUP,
-        arguments=["--min-age", f"{min_age:g}"],
+        arguments=["--min-age", exact(min_age)],
     )
     return await run_on(
         command,

@@ -149,6 +149,7 @@ class RedisRateLimiter(RateLimiter):
         self._task: asyncio.Task[None] | None = None
         self._wake_up = asyncio.Event()
         self._closing = False
+        self._left: asyncio.Event | None = None
 
         self._lines: dict[Priority, deque[_Waiter]] = {"interactive": deque(), "bulk": deque()}
         self._reports = Reports()
@@ -187,12 +188,16 @@ class RedisRateLimiter(RateLimiter):
             ClientStateError: Another client uses it in another event loop.
         """
         loop = asyncio.get_running_loop()
+        while self._left is not None and loop is self._loop:
+            await self._left.wait()
         if self._users:
             if loop is not self._loop:
                 raise ClientStateError("A RedisRateLimiter serves one event loop at a time; make one for each.")
             if identity != self._identity:
                 raise ConfigurationError("A RedisRateLimiter serves one key at one host; make one for each.")
         else:
+            if identity != self._identity:
+                self._told, self._come_back = None, -math.inf  # of another key
             self._identity, self._loop, self._wake_up, self._closing = identity, loop, asyncio.Event(), False
         self._users += 1
 
@@ -201,7 +206,15 @@ class RedisRateLimiter(RateLimiter):
         self._users -= 1
         if self._users:
             return
-        self._closing = True
+        self._closing, self._left = True, asyncio.Event()
+        try:
+            await self._end_all()
+        finally:
+            self._reports, self._out, self._apart, self._down_since, self._loop = Reports(), set(), False, None, None
+            self._left.set()
+            self._left = None
+
+    async def _end_all(self) -> None:
         for waiter in self._waiting():
             waiter.fail(ClientStateError("The client was closed while this call waited for the rate limit."))
         with anyio.CancelScope(shield=True):
@@ -212,7 +225,6 @@ class RedisRateLimiter(RateLimiter):
                 task.cancel()
                 await asyncio.wait({task})
             await self._server.close()
-        self._reports, self._out, self._apart, self._down_since, self._loop = Reports(), set(), False, None, None
 
     async def acquire(self, *, ceiling: float | None = None, priority: Priority = "bulk") -> Slot:
         """Wait for the right to send one request. Every slot must be given back by one of the three methods below.

@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.redis_address import checked_address, shown
+
+_PASSING: Final = ("BUSY", "MISCONF", "NOREPLICAS")
+"""How refusals begin that end by themselves, and for which the client has no class: a script runs, the disk is full, a replica
+is away."""
 
 
 class NotReachedError(Exception):
@@ -69,7 +73,9 @@ class Server:
                 return await self._run(keys=keys, args=[argument])
         except (problems.RedisError, OSError, TimeoutError) as error:
             waiting_helps = not isinstance(error, lasting) and (
-                isinstance(error, passing) or not isinstance(error, problems.ResponseError)
+                isinstance(error, passing)
+                or not isinstance(error, problems.ResponseError)
+                or str(error).startswith(_PASSING)
             )
             raise NotReachedError(_said(error), lasting=not waiting_helps) from None
 

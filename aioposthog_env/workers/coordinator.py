@@ -247,7 +247,7 @@ class WorkersRun:
         attempts, waited = attempts + outcome.attempts, waited + outcome.waited
         if outcome.error is not None:
             outcome.error.attempts, outcome.error.waited = attempts, waited
-            raise outcome.error
+            raise outcome.error.about(call.endpoint.name, ref.id)
         return Result(
             None,
             attempts,

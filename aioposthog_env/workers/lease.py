@@ -35,7 +35,8 @@ import attrs
 import msgspec
 
 from aioposthog_env.bulk.outcome import Outcome
-from aioposthog_env.models.environment import Environment
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import Doubt, Marks
 from aioposthog_env.workers import answers
 from aioposthog_env.workers.connection import KEEP, checked_url, connect
@@ -52,7 +53,8 @@ if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[1], 'item') == 0 then return {'
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return {'held', redis.call('PTTL', KEYS[2])} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-local begun = redis.call('HINCRBY', KEYS[1], 'begun', 1)
+local begun
+if holder then begun = tonumber(redis.call('HGET', KEYS[1], 'begun')) else begun = redis.call('HINCRBY', KEYS[1], 'begun', 1) end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 local sent, age, now = redis.call('HGET', KEYS[1], 'sent'), '', redis.call('TIME')
 if sent then age = tostring(now[1] - sent) end
@@ -78,6 +80,14 @@ if redis.call('HEXISTS', KEYS[1], 'item') == 1 then
     redis.call('EXPIRE', KEYS[3], ARGV[3])
 end
 redis.call('DEL', KEYS[2])
+return 1
+"""
+_REFUSE: Final = """
+if redis.call('HEXISTS', KEYS[1], 'outcome') == 1 then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'begun') or 0) > 0 then return 0 end
+redis.call('HSET', KEYS[1], 'outcome', ARGV[1])
+redis.call('XADD', KEYS[2], '*', 'outcome', ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 _GIVE_BACK: Final = """
@@ -186,6 +196,12 @@ class Leases:
         """
         text = await self.patiently("return redis.call('HGET', KEYS[1], 'item')", (self.keys.job(run, environment),))
         return None if text is None else WorkItem.from_json(text)
+
+    async def refuse(self, run: str, environment: int, error: ConfigurationError) -> None:
+        """Write down that a job cannot be read, unless a worker that can read it has begun it."""
+        outcome: Outcome[None] = Outcome(ref=EnvironmentRef(environment), status="failed", error=error)
+        keys = self.keys.job(run, environment), self.keys.outcomes(run)
+        await self.patiently(_REFUSE, keys, answers.to_json(outcome), KEEP)
 
     async def ask(self, script: str, keys: tuple[str, ...], *arguments: object) -> Any:
         """Run a script once."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio
 
 from aioposthog_env.environments import AsyncEnvironments
-from aioposthog_env.errors import ConfigurationError, PostHogEnvError
+from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.telemetry import log
 from aioposthog_env.workers.coordinator import JOB, engine, load_engine
 from aioposthog_env.workers.lease import DEFAULT_LEASE, Leases
@@ -60,13 +60,14 @@ async def work_forever(
     async def work(run: str, environment: int) -> None:
         try:
             item = await leases.item(run, environment)
-            if item is None:
-                return  # its coordinator has its outcome
-            outcome = await run_item(item, environments, leases=leases, any_credential=any_credential)
-        except PostHogEnvError as error:
+        except ConfigurationError as error:
             log.error("Job %s of environment %s: %s", run, environment, error)
-        else:
-            log.info("%s: %s", environment, outcome.status)
+            await leases.refuse(run, environment, error)
+            return
+        if item is None:
+            return  # its coordinator has its outcome
+        outcome = await run_item(item, environments, leases=leases, any_credential=any_credential)
+        log.info("%s: %s", environment, outcome.status)
 
     async def serve() -> None:
         async with leases, engine(docket, name, url) as queue:

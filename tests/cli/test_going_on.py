@@ -1,0 +1,158 @@
+"""The commands that a run prints to go on: they do the rest of that run, where it began, and nothing else."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from aioposthog_env.cli.app import run
+from aioposthog_env.sandbox import Sandbox
+from tests.cli.test_commands import serving
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def name_host(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    session = sandbox.session()
+    variables = {
+        "POSTHOG_HOST": sandbox.url,
+        "POSTHOG_PERSONAL_API_KEY": sandbox.key(),
+        "POSTHOG_SESSION_ID": session.session_id,
+        "POSTHOG_CSRF_TOKEN": session.csrf_token,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def zones(sandbox: Sandbox) -> list[object]:
+    return [sandbox.environment(id).settings["timezone"] for id in sandbox.environment_ids]
+
+
+def printed(capfd: Output) -> list[list[str]]:
+    """The arguments of the commands that were printed."""
+    return [shlex.split(line) for line in re.findall(r"[Tt]o go on: aioposthog-env (.*)", capfd.readouterr().err)]
+
+
+def test_what_was_tried_on_the_embedded_posthog_is_not_gone_on_with_at_a_real_one(
+    monkeypatch: pytest.MonkeyPatch, capfd: Output
+) -> None:
+    with serving(3) as real:
+        name_host(monkeypatch, real)
+        assert run(["delete", "1", "999", "--sandbox", "--yes"]) == 3
+        for command in printed(capfd):
+            run(command)
+        assert real.environment_ids == [1, 2, 3]
+        assert not real.calls
+
+
+def test_a_destructive_run_does_not_go_on_at_another_host_that_the_variables_name_by_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(3) as began, serving(3) as other:
+        name_host(monkeypatch, began)
+        began.answer_next("rotate_secret_token", 403)
+        rotating = ["rotate-secrets", "1", "2", "--sink", str(tmp_path / "s"), "--concurrency", "1", "--yes"]
+        assert run(rotating) == 3
+        (command,) = printed(capfd)
+        name_host(monkeypatch, other)
+        assert run(command) == 2
+        said = " ".join(capfd.readouterr().err.split())
+        assert began.url in said
+        assert other.url in said
+        assert not other.effects
+        name_host(monkeypatch, began)
+        assert run(command) == 0
+        assert [began.effects["rotate_secret_token", id] for id in (1, 2)] == [1, 1]
+
+
+def test_an_environment_that_two_profiles_reach_is_rotated_once_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(3) as sandbox:
+        text = ""
+        for name in ("one", "two"):
+            session = sandbox.session()
+            monkeypatch.setenv(f"{name}_ID", session.session_id)
+            monkeypatch.setenv(f"{name}_CSRF", session.csrf_token)
+            text += f'[profiles.{name}]\nhost = "{sandbox.url}"\nsession_id_env = "{name}_ID"\n'
+            text += f'csrf_token_env = "{name}_CSRF"\n'
+        file = tmp_path / "config.toml"
+        file.write_text(text)
+        file.chmod(0o600)
+        monkeypatch.setenv("AIOPOSTHOG_ENV_CONFIG", str(file))
+        monkeypatch.setattr("aioposthog_env.cli.tokens.confirm", lambda *_, **__: None)
+        rotating = ["rotate-secrets", "--all", "--sink", str(tmp_path / "s"), "--profile", "one,two"]
+        assert run(rotating) == 2
+        assert "one and two" in " ".join(capfd.readouterr().err.split())
+        assert run(["intent", "add", "surveys", "--all", "--profile", "one,two"]) == 2
+        assert not sandbox.effects
+
+
+def test_a_canary_goes_first_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(4) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        sandbox.answer_next("update", 403, times=2)
+        plan = str(tmp_path / "plan.json")
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        capfd.readouterr()
+        assert run(["apply", plan, "--canary", "1", "--yes"]) == 1
+        (command,) = printed(capfd)
+        assert run(command) == 1
+        assert zones(sandbox) == ["UTC"] * 4
+        assert run(command) == 0
+        assert zones(sandbox) == ["Asia/Tokyo"] * 4
+
+
+def test_the_same_words_once_more_leave_the_plan_that_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(3) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        sandbox.answer_next("update", 403)
+        applying = ["apply", "--all", "--set", "timezone=Asia/Tokyo", "--journal", str(tmp_path / "run.db")]
+        monkeypatch.setattr("aioposthog_env.cli.change.confirm", lambda *_, **__: None)
+        assert run([*applying, "--concurrency", "1"]) == 3
+        (command,) = printed(capfd)
+        assert run(applying) == 2
+        assert "apply " in capfd.readouterr().err
+        assert run(command) == 0
+        assert zones(sandbox) == ["Asia/Tokyo"] * 3
+
+
+def test_a_command_keeps_the_limiter_and_every_digit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        assert run(["delete-secret-backups", "1", "999", "--min-age", "1234564", "--yes"]) != 0
+        (command,) = printed(capfd)
+        assert command[command.index("--min-age") + 1] == "1234564"
+        # A session has no limit, so nothing is asked there.
+        limiter = ["--limiter", "redis://127.0.0.1:1/0"]
+        assert run(["delete-secret-backups", "1", "999", "--min-age", "0", *limiter, "--yes"]) != 0
+        (command,) = printed(capfd)
+        assert command[command.index("--limiter") + 1] == limiter[1]
+
+
+def test_a_plan_goes_on_after_another_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        sandbox.answer_next("update", 403)
+        plan = str(tmp_path / "plan.json")
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        capfd.readouterr()
+        assert run(["apply", plan, "--yes", "--concurrency", "1"]) == 3
+        (command,) = printed(capfd)
+        name_host(monkeypatch, sandbox)  # another key
+        assert run(command) == 0
+        assert zones(sandbox) == ["Asia/Tokyo"] * 2
