@@ -16,14 +16,14 @@ import attrs
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli import DONE, PARTLY
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import Choice, chosen
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.arguments import Choice, Connection
+from aioposthog_env.cli.choice import chosen
+from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile
 from aioposthog_env.cli.progress import Bar, Told
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import Part, connected
+from aioposthog_env.cli.running import Part
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 
@@ -139,7 +139,7 @@ class Site:
     @property
     def arguments(self) -> list[str]:
         """The arguments that name it, for a command that is to be typed next."""
-        return connected(self.connection)
+        return self.connection.arguments
 
     def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = ()) -> Part[T]:
         """Its part of the run."""

@@ -1,13 +1,11 @@
 """Printing: data to stdout, words and progress to stderr, no colours where NO_COLOR asks for none."""
 
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -60,17 +58,6 @@ class Output:
         for row in rows:
             table.add_row(*(Text(_harmless(str(cell))) for cell in row))
         self._data.print(table)
-
-    @contextmanager
-    def progress(self, what: str, total: int) -> Generator[Callable[[], None], None, None]:
-        """A live bar on a terminal, nothing elsewhere. Gives a function to call after each item."""
-        if not self.words.is_terminal:
-            yield lambda: None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.words) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda: bar.advance(task)
 
 
 def check_place(path: Path | None) -> None:

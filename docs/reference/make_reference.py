@@ -3,8 +3,7 @@
 import ast
 import inspect
 import sys
-from collections.abc import Iterable, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
@@ -15,12 +14,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from aioposthog_env.api.era import Era  # noqa: E402
+from aioposthog_env.cli import commands as _commands  # noqa: E402, F401  adds the commands
 from aioposthog_env.cli.app import app  # noqa: E402
 from aioposthog_env.models import settings  # noqa: E402
 from aioposthog_env.models.fields import FieldFacts  # noqa: E402
 from aioposthog_env.models.types import described, is_json, members  # noqa: E402
 
-SHARED = ("Which environments", "Connection")
+SHARED = ("Which environments", "Workers", "Connection")
 """The groups of options that many commands take; described once."""
 
 COMMANDS = """\
@@ -47,15 +47,13 @@ Objects are replaced as a whole, unless *merged* is said: then the keys that are
 
 def commands() -> str:
     """The page of the commands."""
-    for room in ("changing", "looking"):  # each adds its commands
-        import_module(f"aioposthog_env.cli.{room}")
-    named = {name: app[name] for name in app if not name.startswith("-")}
+    named = dict(sorted(_named(app)))
     arguments = {name: _arguments(command) for name, command in named.items()}
     page = [COMMANDS]
     for group in SHARED:
         takers = [name for name, found in arguments.items() if any(_group(one) == group for one in found)]
         first = [one for one in arguments[takers[0]] if _group(one) == group]
-        links = ", ".join(f"[{name}](#{name})" for name in takers)
+        links = ", ".join(_link(name) for name in takers)
         page.append(f"## {group}\n\n{_options(first)}\n\nTaken by {links}.\n")
     for name, command in named.items():
         own = [one for one in arguments[name] if _group(one) not in SHARED]
@@ -64,9 +62,20 @@ def commands() -> str:
             f"## {name}\n\n```text\n{_usage(name, arguments[name])}\n```\n\n{_description(command)}\n\n{_options(own)}\n"
         )
         if shared:
-            links = " and ".join(f"[{group}](#{group.lower().replace(' ', '-')})" for group in shared)
-            page.append(f"And the options of {links}.\n")
+            page.append(f"And the options of {' and '.join(map(_link, shared))}.\n")
     return "\n".join(page)
+
+
+def _named(of: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands as they are typed, those within commands in the place of these."""
+    for name in of:
+        if not name.startswith("-"):
+            within = list(_named(of[name], f"{before}{name} "))
+            yield from within or [(f"{before}{name}", of[name])]
+
+
+def _link(heading: str) -> str:
+    return f"[{heading}](#{heading.lower().replace(' ', '-')})"
 
 
 def _arguments(command: Any) -> list[Any]:

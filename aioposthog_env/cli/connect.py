@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
-from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
