@@ -43,13 +43,6 @@ class Connection:
         names = (name.strip() for name in (self.profile or "").split(","))
         return tuple(dict.fromkeys(name for name in names if name))
 
-    @property
-    def arguments(self) -> list[str]:
-        """The arguments that name the host, for a command that is to be typed next."""
-        if self.profile is not None:
-            return ["--profile", self.profile]
-        return [] if self.host is None else ["--host", self.host]
-
 
 ASKED_AS_USUAL: Final = Connection()
 

@@ -21,7 +21,7 @@ from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each,
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import Part, finish, nothing_to_do, show_outcomes, summarise, watch
+from aioposthog_env.cli.running import Part, connected, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
@@ -71,7 +71,7 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
     if save is not None:
         for site, plan in zip(sites, plans, strict=True):
             plan.save(_plan_path(save, site))
-        command = ["aioposthog-env", "apply", str(save), *connection.arguments]
+        command = ["aioposthog-env", "apply", str(save), *connected(connection)]
         saved = ", ".join(str(_plan_path(save, site)) for site in sites)
         output.say(f"Saved as {saved}; apply it with: {shlex.join(command)}")
     if connection.json:
@@ -149,7 +149,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         parts = await _parts(sites, plans, connection, journal, how, resume)
         watched = await watch(output, parts)
     if journal is not None:
-        back = ["aioposthog-env", "undo", str(journal), *connection.arguments]
+        back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
         output.say(f"Recorded in {journal}; undo with: {shlex.join(back)}")
     rows = [
         row
@@ -240,7 +240,7 @@ def _resume(
     connection: Connection, path: Path | None, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
 ) -> list[str]:
     """The command that goes on with a run."""
-    words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connection.arguments]
+    words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
     if wanted.file is not None and any(change.sensitive for plan in plans for one in plan for change in one.changes):
         words += ["--settings", str(wanted.file)]
     if how.verify:

@@ -23,7 +23,7 @@ from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile
 from aioposthog_env.cli.progress import Bar, Told
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import Part
+from aioposthog_env.cli.running import Part, connected
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 
@@ -139,7 +139,7 @@ class Site:
     @property
     def arguments(self) -> list[str]:
         """The arguments that name it, for a command that is to be typed next."""
-        return self.connection.arguments
+        return connected(self.connection)
 
     def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = ()) -> Part[T]:
         """Its part of the run."""

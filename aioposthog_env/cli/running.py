@@ -17,6 +17,7 @@ import attrs
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
+from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Bar, live
@@ -203,3 +204,10 @@ def nothing_to_do(output: Output) -> int:
     """
     summarise(output, Watched({}, 0.0, interrupted=False))
     return DONE
+
+
+def connected(connection: Connection) -> list[str]:
+    """The arguments that name the host, for a command that is to be typed next."""
+    if connection.profile is not None:
+        return ["--profile", connection.profile]
+    return [] if connection.host is None else ["--host", connection.host]

@@ -3,7 +3,8 @@
 import ast
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
@@ -14,13 +15,12 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from aioposthog_env.api.era import Era  # noqa: E402
-from aioposthog_env.cli import commands as _commands  # noqa: E402, F401  adds the commands
 from aioposthog_env.cli.app import app  # noqa: E402
 from aioposthog_env.models import settings  # noqa: E402
 from aioposthog_env.models.fields import FieldFacts  # noqa: E402
 from aioposthog_env.models.types import described, is_json, members  # noqa: E402
 
-SHARED = ("Which environments", "Workers", "Connection")
+SHARED = ("Which environments", "Connection")
 """The groups of options that many commands take; described once."""
 
 COMMANDS = """\
@@ -47,13 +47,14 @@ Objects are replaced as a whole, unless *merged* is said: then the keys that are
 
 def commands() -> str:
     """The page of the commands."""
-    named = dict(sorted(_named(app)))
+    import_module("aioposthog_env.cli.commands")  # adds them
+    named = _named(app)
     arguments = {name: _arguments(command) for name, command in named.items()}
     page = [COMMANDS]
     for group in SHARED:
         takers = [name for name, found in arguments.items() if any(_group(one) == group for one in found)]
         first = [one for one in arguments[takers[0]] if _group(one) == group]
-        links = ", ".join(_link(name) for name in takers)
+        links = ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name in takers)
         page.append(f"## {group}\n\n{_options(first)}\n\nTaken by {links}.\n")
     for name, command in named.items():
         own = [one for one in arguments[name] if _group(one) not in SHARED]
@@ -62,20 +63,19 @@ def commands() -> str:
             f"## {name}\n\n```text\n{_usage(name, arguments[name])}\n```\n\n{_description(command)}\n\n{_options(own)}\n"
         )
         if shared:
-            page.append(f"And the options of {' and '.join(map(_link, shared))}.\n")
+            links = " and ".join(f"[{group}](#{group.lower().replace(' ', '-')})" for group in shared)
+            page.append(f"And the options of {links}.\n")
     return "\n".join(page)
 
 
-def _named(of: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """The commands as they are typed, those within commands in the place of these."""
-    for name in of:
+def _named(group: Any, before: str = "") -> dict[str, Any]:
+    """The commands by what is typed, those of a group after its name."""
+    found: dict[str, Any] = {}
+    for name in group:
         if not name.startswith("-"):
-            within = list(_named(of[name], f"{before}{name} "))
-            yield from within or [(f"{before}{name}", of[name])]
-
-
-def _link(heading: str) -> str:
-    return f"[{heading}](#{heading.lower().replace(' ', '-')})"
+            command = group[name]
+            found |= _named(command, f"{before}{name} ") if command.default_command is None else {before + name: command}
+    return found
 
 
 def _arguments(command: Any) -> list[Any]:
