@@ -152,11 +152,11 @@ class PostHogSession:
         host = self._host
         await host.transport.open()
         limiter = self._limiter
+        digest = credential_digest(host.credential)
         if limiter == "shared":
-            key = host.credential
-            limiter = shared_limiter(host.origin, key.value.digest()) if isinstance(key, PersonalAPIKey) else None
+            limiter = shared_limiter(host.origin, digest) if host.credential.limited_by_server else None
         if limiter is not None:
-            identity = f"{host.origin} {credential_digest(host.credential)}"
+            identity = f"{host.origin} {digest}"
             try:
                 await limiter.join(sha256(identity.encode()).hexdigest())
             except BaseException:

@@ -33,10 +33,11 @@ import attrs
 from aioposthog_env.bulk.selection import Selection
 from aioposthog_env.bulk.where import Where
 from aioposthog_env.errors import ConfigurationError, DecodeError
+from aioposthog_env.harmless import harmless_json
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment
-from aioposthog_env.models.fields import JSONValue, harmless_json, wire_name
+from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.validation import problems_of
 

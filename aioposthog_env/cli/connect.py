@@ -68,7 +68,7 @@ def _limiter(connection: Connection, auth: Credential) -> Limiter:
             "Others on this machine can see arguments: give an address with a password in the variable POSTHOG_LIMITER."
         )
     url = connection.limiter or os.environ.get("POSTHOG_LIMITER", "").strip()
-    if not url or not isinstance(auth, PersonalAPIKey):
+    if not url or not auth.limited_by_server:
         return "shared"
     from aioposthog_env.shared_limit.limiter import RedisRateLimiter
 
