@@ -11,6 +11,7 @@ import nox
 nox.options.sessions = ["tests", "lint", "types", "imports"]
 nox.options.default_venv_backend = "venv"
 
+EXTRAS = "[cli,report,redis,workers,otel,keyring]"
 GROUPS = nox.project.load_toml("pyproject.toml")
 LICENCES = ["MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", "Mozilla Public License 2.0", "MPL-2.0"]
 
@@ -149,7 +150,7 @@ def package(session: nox.Session) -> None:
 @nox.session
 def licences(session: nox.Session) -> None:
     """Whether the licences of everything that is installed with the library let anybody use it."""
-    session.install(".[cli,report,otel,keyring]", "pip-licenses>=5")
+    session.install(f".{EXTRAS}", "pip-licenses>=5")
     ours = ["--ignore-packages", "pip-licenses", "prettytable", "wcwidth", "tomli"]
     session.run("pip-licenses", "--from=mixed", "--partial-match", f"--allow-only={';'.join(LICENCES)}", *ours)
 
@@ -157,7 +158,7 @@ def licences(session: nox.Session) -> None:
 @nox.session
 def audit(session: nox.Session) -> None:
     """Whether a vulnerability is known of anything that is installed with the library."""
-    session.install("-e", ".[cli,report,otel,keyring]", "pip-audit>=2.9")
+    session.install("-e", f".{EXTRAS}", "pip-audit>=2.9")
     installed = Path(session.create_tmp()) / "installed.txt"
     installed.write_text(str(session.run("pip", "freeze", "--exclude-editable", silent=True)), "utf-8")
     # Strict: what cannot be looked up is a failure, and no clean bill.

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
+    from aioposthog_env.login import log_in
     from aioposthog_env.models.activity import ActivityEntry
     from aioposthog_env.models.environment import Environment, EnvironmentRef, EnvironmentSummary
     from aioposthog_env.models.intents import ProductIntent
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit
     from aioposthog_env.policy.retry import RetryPolicy
     from aioposthog_env.sandbox import Sandbox
-    from aioposthog_env.session import PostHogSession, log_in
+    from aioposthog_env.session import PostHogSession
     from aioposthog_env.settings_file import SettingsFile
     from aioposthog_env.shared_limit.limiter import RedisRateLimiter
     from aioposthog_env.transport import Timeout
@@ -108,6 +109,7 @@ _ROOMS = {
         "WaitTimeoutError",
     ),
     "limiter": ("RateLimiter", "RateLimiterStatistics"),
+    "login": ("log_in",),
     "models.activity": ("ActivityEntry",),
     "models.environment": ("Environment", "EnvironmentRef", "EnvironmentSummary"),
     "models.intents": ("ProductIntent",),
@@ -117,7 +119,7 @@ _ROOMS = {
     "policy.rate_limit": ("SERVER_LIMITS", "RateLimit"),
     "policy.retry": ("RetryPolicy",),
     "sandbox": ("Sandbox",),
-    "session": ("PostHogSession", "log_in"),
+    "session": ("PostHogSession",),
     "settings_file": ("SettingsFile",),
     "shared_limit.limiter": ("RedisRateLimiter",),
     "transport": ("Timeout",),

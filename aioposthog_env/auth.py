@@ -24,8 +24,7 @@ _KEY_VARIABLES: Final = ("POSTHOG_PERSONAL_API_KEY", "POSTHOG_API_KEY", "POSTHOG
 class Secret:
     """A value that is not shown by accident.
 
-    ``repr`` and ``str`` show the prefix and the last two characters, pickling drops the value, and comparison takes
-    constant knowledge of the digest. Only ``reveal()`` gives the value.
+    ``repr`` and ``str`` show the prefix and the last two characters, and pickling drops the value. Only ``reveal()`` gives it.
     """
 
     __slots__ = ("_hint", "_value")
@@ -112,6 +111,7 @@ class PersonalAPIKey:
 
     kind: ClassVar[str] = "personal API key"
     limited_by_server: ClassVar[bool] = True
+    """Whether PostHog limits its rate."""
 
     def __attrs_post_init__(self) -> None:
         _check_token(self.value.reveal(), self.kind, refused={"pha_": "an OAuth token: pass OAuthToken(…)"})

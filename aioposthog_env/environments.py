@@ -13,10 +13,10 @@ from aioposthog_env.access import AccessReport, EnvironmentAccess
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.era import Era
-from aioposthog_env.api.routes import Place, Routes
+from aioposthog_env.api.routes import Place, Routes, place_of
 from aioposthog_env.auth import Credential
 from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, by_id, make_plan, undo_run
-from aioposthog_env.bulk.each import Each, place_of
+from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.bulk.queued import TaskQueue

@@ -11,7 +11,7 @@ import attrs
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.endpoints import IS_GENERATING_DEMO_DATA, RETRIEVE, Endpoint
-from aioposthog_env.api.routes import Place
+from aioposthog_env.api.routes import place_of
 from aioposthog_env.errors import (
     ConfigurationError,
     NotFoundError,
@@ -37,7 +37,7 @@ async def until_deleted(session: PostHogSession, ref: EnvironmentRef, deadline: 
 
     async def gone(within: PostHogSession) -> bool:
         try:
-            seen = await within.call(calls.retrieve(), _place(ref))
+            seen = await within.call(calls.retrieve(), place_of(ref))
         except NotFoundError:
             return True
         if seen.value.is_pending_deletion is False:
@@ -52,7 +52,7 @@ async def until_demo_data_ready(session: PostHogSession, ref: EnvironmentRef, de
     """Wait until the demo data of an environment is made."""
 
     async def ready(within: PostHogSession) -> bool:
-        return not (await within.call(calls.is_generating_demo_data(), _place(ref))).value
+        return not (await within.call(calls.is_generating_demo_data(), place_of(ref))).value
 
     await _until(ready, session, IS_GENERATING_DEMO_DATA, ref, deadline, "The demo data is still being made.")
 
@@ -101,7 +101,3 @@ def _cut_short(error: RateLimitWaitTooLong, session: PostHogSession) -> bool:
     retry = session.options.retry
     allowed = [wait for wait in (retry.wait_ceiling, retry.deadline) if wait is not None]
     return error.retry_after <= min(allowed, default=error.retry_after)
-
-
-def _place(ref: EnvironmentRef) -> Place:
-    return Place(environment_id=ref.id, project_id=ref.project_id)

@@ -21,6 +21,7 @@ import attrs
 from aioposthog_env.api.endpoints import CREATE, LIST, RETRIEVE, Endpoint, Target
 from aioposthog_env.api.era import Era
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.environment import EnvironmentRef
 
 Style: TypeAlias = Literal["nested", "root", "project"]
 Routes: TypeAlias = Literal["auto", "nested", "root", "project"]
@@ -57,6 +58,11 @@ class Place:
     def named(self) -> bool:
         """Whether the caller named the project, which makes the nested path the first to try."""
         return self.project_id is not None
+
+
+def place_of(ref: EnvironmentRef) -> Place:
+    """Where the calls to an environment go."""
+    return Place(environment_id=ref.id, project_id=ref.project_id)
 
 
 def path(style: Style, endpoint: Endpoint, place: Place) -> str:

@@ -14,7 +14,8 @@ import attrs
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.endpoints import UPDATE
-from aioposthog_env.bulk.each import Each, followed, place_of
+from aioposthog_env.api.routes import place_of
+from aioposthog_env.bulk.each import Each, followed
 from aioposthog_env.bulk.journal import Item, Kept
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import EnvironmentPlan, Plan, differences

@@ -9,7 +9,7 @@ import attrs
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import ACTIVITY, UPDATE, Endpoint
-from aioposthog_env.api.routes import Place
+from aioposthog_env.api.routes import place_of as place_of
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.queued import QueuedRun, TaskQueue
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest
@@ -340,8 +340,3 @@ async def followed(earlier: Result[Any], following: Awaitable[Result[T]]) -> Res
         error.waited += earlier.waited
         raise
     return attrs.evolve(result, attempts=result.attempts + earlier.attempts, waited=result.waited + earlier.waited)
-
-
-def place_of(ref: EnvironmentRef) -> Place:
-    """Where the calls to an environment go."""
-    return Place(environment_id=ref.id, project_id=ref.project_id)

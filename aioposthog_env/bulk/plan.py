@@ -20,10 +20,11 @@ from aioposthog_env.access import is_admin
 from aioposthog_env.api.era import Era
 from aioposthog_env.bulk.beside import beside
 from aioposthog_env.errors import ConfigurationError, DecodeError
+from aioposthog_env.harmless import harmless, harmless_json
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import SENSITIVE, differing, digest, digests, kept_keys, managed_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
-from aioposthog_env.models.fields import JSONValue, harmless_json
+from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.models.settings import MEMBER_SAFE_FIELDS, TeamSettings
 
 Secrets: TypeAlias = TeamSettings | Mapping[int, TeamSettings]
@@ -149,12 +150,12 @@ class Plan:
         lines = [f"{len(self.changing)} of {len(self)} environments would change."]
         lines += [f"  {name}: {count}" for name, count in sorted(per_setting.items())]
         for one in self.changing:
-            lines.append(f"{one.ref.id} {_printable(one.name)}")
+            lines.append(f"{one.ref.id} {harmless(one.name)}")
             lines += [f"  {change}" for change in one.changes]
-            lines += [f"  ! {_printable(note.text)}" for note in one.notes]
+            lines += [f"  ! {harmless(note.text)}" for note in one.notes]
         kept = [(one.ref.id, note.text) for one in self.environments if not one.changes for note in one.notes]
-        lines += [f"{id} ! {_printable(text)}" for id, text in kept]
-        lines += [f"{ref.id} could not be read: {_printable(why)}" for ref, why in self.unreadable]
+        lines += [f"{id} ! {harmless(text)}" for id, text in kept]
+        lines += [f"{ref.id} could not be read: {harmless(why)}" for ref, why in self.unreadable]
         return "\n".join(lines)
 
     def digest(self) -> str:
@@ -395,9 +396,4 @@ def _ref(value: Mapping[str, Any]) -> EnvironmentRef:
 
 def _shown(value: JSONValue) -> str:
     text = msgspec.json.encode(value).decode()
-    return _printable(text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…")
-
-
-def _printable(text: str) -> str:
-    """A name is anybody's text: control characters would reach the terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return harmless(text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…")

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECRET_TOKEN
-from aioposthog_env.api.routes import Place
+from aioposthog_env.api.routes import place_of
 from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.sink import Sink
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, StateChangedError
@@ -54,12 +54,12 @@ class AfterRotation:
             PostHogEnvError: One of these failed; its ``action_done`` is true.
         """
         try:
-            if result.digests is not None and (self.verify or self.sink is not None):
-                seen = await self._shown(result.digests, ref)
-                result = attrs.evolve(seen, attempts=result.attempts + seen.attempts, waited=result.waited + seen.waited)
-            elif self.verify:
-                seen = await self._verified(result.value, ref)
-                result = attrs.evolve(result, attempts=result.attempts + seen.attempts, waited=result.waited + seen.waited)
+            by_worker = result.digests is not None
+            if self.verify or (by_worker and self.sink is not None):
+                seen = await self._seen(_new_secret(result), ref)
+                # A worker has kept the secret to itself.
+                told = attrs.evolve(seen, digests=result.digests) if by_worker else result
+                result = attrs.evolve(told, attempts=result.attempts + seen.attempts, waited=result.waited + seen.waited)
             if self.sink is not None:
                 await self.sink.hand_over(result.value)
         except PostHogEnvError as error:
@@ -69,27 +69,15 @@ class AfterRotation:
             raise
         return result
 
-    async def _shown(self, digests: Mapping[str, str | None], ref: EnvironmentRef) -> Result[Environment]:
-        """The environment that a worker has rotated, with its secret, which the worker has kept to itself."""
+    async def _seen(self, expected: str | None, ref: EnvironmentRef) -> Result[Environment]:
+        """The environment, read again, where it shows the new secret, which is known by its digest."""
         try:
             seen = await self._read(ref)
         except PostHogEnvError as error:
             error.after(_NOT_VERIFIED)
             raise
         secret = seen.value.secret_api_token
-        if not isinstance(secret, Secret) or secret.digest() != digests.get("secret"):
-            other = StateChangedError("A read since shows another secret, or none: somebody may have rotated once more.")
-            other.attempts, other.waited = seen.attempts, seen.waited
-            raise other.after(_NOT_VERIFIED)
-        return attrs.evolve(seen, digests=digests)
-
-    async def _verified(self, rotated: Environment, ref: EnvironmentRef) -> Result[Environment]:
-        try:
-            seen = await self._read(ref)
-        except PostHogEnvError as error:
-            error.after(_NOT_VERIFIED)
-            raise
-        if not isinstance(rotated.secret_api_token, Secret) or seen.value.secret_api_token != rotated.secret_api_token:
+        if expected is None or not isinstance(secret, Secret) or secret.digest() != expected:
             other = StateChangedError("A read since shows another secret, or none: somebody may have rotated once more.")
             other.attempts, other.waited = seen.attempts, seen.waited
             raise other.after(_NOT_VERIFIED)
@@ -97,12 +85,20 @@ class AfterRotation:
 
     async def _read(self, ref: EnvironmentRef) -> Result[Environment]:
         """The environment with its secret, which up to 2025 the root path shows and the project path hides."""
-        place = Place(environment_id=ref.id, project_id=ref.project_id)
+        place = place_of(ref)
         seen = await self.session.call(calls.retrieve(), place)
         if seen.value.secret_api_token is not UNSET:
             return seen
         shown = await self.session.call(calls.retrieve(), place, style="root")
         return attrs.evolve(shown, attempts=seen.attempts + shown.attempts, waited=seen.waited + shown.waited)
+
+
+def _new_secret(rotated: Result[Environment]) -> str | None:
+    """The digest of the secret that a rotation has made; None where nothing shows it."""
+    if rotated.digests is not None:
+        return rotated.digests.get("secret")
+    secret = rotated.value.secret_api_token
+    return secret.digest() if isinstance(secret, Secret) else None
 
 
 def secret_is_shown(environment: Environment, now: datetime | None) -> Plan:

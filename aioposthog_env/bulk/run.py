@@ -328,7 +328,7 @@ def checked_refs(refs: Refs) -> Refs:
     return refs
 
 
-def _distinct(refs: Refs) -> Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]:
+def _distinct(refs: Refs) -> AnyIterator:
     return _distinct_of_iterable(refs) if isinstance(refs, Iterable) else _distinct_of_async(refs)
 
 

@@ -15,15 +15,15 @@ import ast
 import difflib
 import warnings
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from types import NoneType
 from typing import Any, Final, Self, TypeAlias, cast, get_args
 
 import attrs
-from msgspec import UNSET
 
+from aioposthog_env.bulk.comparisons import COMPARISONS, inside, time_of, value_of
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment, EnvironmentSummary
@@ -186,7 +186,7 @@ class _Parser:
         if name in _SECRET and node not in self._beside_null:
             raise self._refuse(node, f"{name} holds a secret and can only be compared with null")
         self._names.add(name)
-        return lambda environment: _plain(_read(environment, name))
+        return lambda environment: value_of(environment, name)
 
     def _inside(self, node: ast.Attribute | ast.Subscript, depth: int) -> _Value:
         """A key of a nested setting."""
@@ -209,7 +209,7 @@ class _Parser:
         def read(environment: Environment | EnvironmentSummary) -> Any:
             value = whole(environment)
             for key in keys:
-                value = _plain(_step(value, key))
+                value = inside(value, key)
             return value
 
         return read
@@ -292,7 +292,7 @@ class _Parser:
 
     def _check_time(self, node: ast.expr, text: str) -> None:
         try:
-            _time(text)
+            time_of(text)
         except ConfigurationError:
             raise self._refuse(node, 'this is no time by ISO 8601, such as "2026-01-31"') from None
 
@@ -308,7 +308,7 @@ class _Parser:
         values = [self._value(operand, depth + 1) for operand in operands]
         for (one, other), op in zip(pairwise(operands), node.ops, strict=True):
             self._check_kinds(one, op, other)
-        tests = [_COMPARISONS[type(op)] for op in node.ops]
+        tests = [COMPARISONS[type(op)] for op in node.ops]
 
         def holds(environment: Environment | EnvironmentSummary) -> bool:
             found = [value(environment) for value in values]
@@ -323,98 +323,3 @@ def _or(kinds: frozenset[str] | None) -> str:
 
 def _is_null(node: ast.expr) -> bool:
     return (isinstance(node, ast.Constant) and node.value is None) or (isinstance(node, ast.Name) and node.id == "null")
-
-
-def _read(environment: Environment | EnvironmentSummary, name: str) -> object:
-    if name == "project_id" and environment.project_id is UNSET:
-        return environment.id  # where the server shows no project, the environment is the project
-    if isinstance(environment, Environment) and name in FACTS and name != "name":
-        return getattr(environment.settings, name)
-    return getattr(environment, name, None)
-
-
-def _plain(value: object) -> Any:
-    if value is UNSET:
-        return None
-    return float(value) if isinstance(value, Decimal) else value
-
-
-def _step(value: Any, key: str | int) -> object:
-    if isinstance(value, dict):
-        return cast("dict[str | int, object]", value).get(key)
-    if isinstance(value, list):
-        items = cast("list[object]", value)
-        return items[key] if isinstance(key, int) and -len(items) <= key < len(items) else None
-    kind = cast("Any", type(value))
-    if attrs.has(kind):
-        for field in attrs.fields(kind):
-            if key in {field.name, wire_name(field)} and field.name != "extra":
-                return cast("object", getattr(value, field.name))
-        return cast("object", value.extra.get(key))
-    return None
-
-
-def _alike(one: Any, other: Any) -> tuple[Any, Any]:
-    """A time beside a text that is one."""
-    if isinstance(one, datetime) and isinstance(other, str):
-        return one, _time(other)
-    if isinstance(other, datetime) and isinstance(one, str):
-        return _time(one), other
-    return one, other
-
-
-def _time(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"The condition compares a time with {text!r}, which is none by ISO 8601.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _equal(one: Any, other: Any) -> bool:
-    one, other = _alike(one, other)
-    # True is 1 to Python, and another value to JSON.
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    return bool(one == other)
-
-
-def _ordered(holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def compare(one: Any, other: Any) -> bool:
-        if one is None or other is None:
-            return False
-        one, other = _alike(one, other)
-        try:
-            return bool(holds(one, other))
-        except TypeError:
-            kinds = f"{type(one).__name__} and {type(other).__name__}"
-            raise ConfigurationError(f"The condition compares the size of values that have none in common: {kinds}.") from None
-
-    return compare
-
-
-def _contains(one: Any, other: Any) -> bool:
-    if other is None:
-        return False
-    if isinstance(other, str) and not isinstance(one, str):
-        return False
-    if isinstance(other, list):
-        return any(_equal(one, item) for item in cast("list[object]", other))
-    try:
-        return one in other
-    except TypeError:
-        raise ConfigurationError(f"The condition looks into a {type(other).__name__}, which holds nothing.") from None
-
-
-_COMPARISONS: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
-    ast.Eq: _equal,
-    ast.NotEq: lambda one, other: not _equal(one, other),
-    ast.Is: _equal,
-    ast.IsNot: lambda one, other: not _equal(one, other),
-    ast.Lt: _ordered(lambda one, other: one < other),
-    ast.LtE: _ordered(lambda one, other: one <= other),
-    ast.Gt: _ordered(lambda one, other: one > other),
-    ast.GtE: _ordered(lambda one, other: one >= other),
-    ast.In: _contains,
-    ast.NotIn: lambda one, other: not _contains(one, other),
-}

@@ -1,6 +1,6 @@
 """The command line (extra ``cli``). Data goes to stdout, words and progress to stderr.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 partly failed, 130 interrupted.
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 differences found, or partly failed, 130 interrupted.
 """
 
 import sys

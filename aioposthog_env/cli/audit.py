@@ -15,9 +15,9 @@ from aioposthog_env.bulk.drift import OWN, drift, majority
 from aioposthog_env.bulk.plan import differences
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli import DONE, ERROR, PARTLY
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import Choice, chosen, names_ids
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.arguments import Choice, Connection
+from aioposthog_env.cli.choice import chosen, names_ids
+from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import ask_each
 from aioposthog_env.cli.output import Output, check_place

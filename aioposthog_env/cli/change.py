@@ -13,9 +13,9 @@ from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, PARTLY
-from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
 from aioposthog_env.cli.assignments import assigned, parse_assignments
-from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, OnWorkers, names_ids
+from aioposthog_env.cli.choice import names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at

@@ -1,68 +1,19 @@
-"""Which environments a command is about, from its arguments."""
+"""The environments that the arguments of a command mean."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import Final
 
-from cyclopts import Group, Parameter
+from aioposthog_env.bulk.selection import Selected, Selection
+from aioposthog_env.bulk.where import Where
+from aioposthog_env.cli.arguments import Choice
+from aioposthog_env.cli.output import Output
+from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from aioposthog_env.bulk.selection import Selected
-    from aioposthog_env.cli.output import Output
-    from aioposthog_env.environments import AsyncEnvironments
-
-Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
-ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
-
-CHOICE = Group("Which environments", sort_key=0)
-WORKERS = Group("Workers", sort_key=2)
-QUEUE: Final = "aioposthog-env"
-_SHOWN = 12
-_LONGEST = 20
+_SHOWN: Final = 12
+_LONGEST: Final = 20
 """Digits of a number beyond 63 bits; Python refuses to read thousands of them."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Everything that is given must hold; of several names, any one may."""
-
-    name: Annotated[list[str], Parameter(group=CHOICE, negative="")] = field(default_factory=list[str])
-    "Names, with * and ?; may be repeated: --name 'prod-*'."
-    where: Annotated[str | None, Parameter(group=CHOICE)] = None
-    "A condition: --where 'timezone == \"UTC\" and not anonymize_ips'."
-    organization: Annotated[str | None, Parameter(group=CHOICE)] = None
-    "The id of an organization."
-    project: Annotated[int | None, Parameter(group=CHOICE)] = None
-    "The id of a project."
-    all: Annotated[bool, Parameter(group=CHOICE, negative="")] = False
-    "All that the credential can see."
-    ids_from: Annotated[Path | None, Parameter(group=CHOICE, allow_leading_hyphen=True)] = None
-    "A file of ids, separated by white space; - for standard input."
-    allow_empty: Annotated[bool, Parameter(group=CHOICE, negative="")] = False
-    "Take it as success where nothing is selected."
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class OnWorkers:
-    """Who makes the calls: this process, or workers that take them from a queue."""
-
-    workers: Annotated[str | None, Parameter(group=WORKERS)] = None
-    "Let workers make the calls; the address of their queue, as for `workers run`. No secret goes through it."
-    queue: Annotated[str, Parameter(group=WORKERS)] = QUEUE
-    "The name of that queue."
-    allow_insecure: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
-    "Take a queue beyond this machine that asks for no password."
-
-
-HERE: Final = OnWorkers()
-"""This process makes the calls."""
-
-UNCHOSEN: Final = Choice()
-"""No criterion was given."""
 
 
 def names_ids(ids: Sequence[int], choice: Choice) -> bool:
@@ -76,8 +27,6 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     Raises:
         ConfigurationError: The file cannot be read, or holds something else.
     """
-    from aioposthog_env.errors import ConfigurationError
-
     if choice.ids_from is None:
         return tuple(ids)
     try:
@@ -91,14 +40,14 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
 
 
 async def chosen(
-    environments: "AsyncEnvironments",
-    output: "Output",
+    environments: AsyncEnvironments,
+    output: Output,
     ids: Sequence[int],
     choice: Choice,
     *,
     with_names: bool = False,
     where: str = "",
-) -> "list[Selected]":
+) -> list[Selected]:
     """The environments that the arguments mean; says which they are before anything is done with them.
 
     Args:
@@ -112,10 +61,6 @@ async def chosen(
     Raises:
         ConfigurationError: No criterion, a bad one, or nothing is selected and that was not allowed.
     """
-    from aioposthog_env.bulk.selection import Selection
-    from aioposthog_env.bulk.where import Where
-    from aioposthog_env.errors import ConfigurationError
-
     selection = Selection(
         ids=ids_given(ids, choice),
         names=choice.name,

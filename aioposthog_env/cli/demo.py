@@ -7,7 +7,9 @@ from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.progress import Bar, Told, live
 from aioposthog_env.environments import AsyncEnvironments
+from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS
@@ -33,13 +35,13 @@ async def demo(number: int, *, concurrency: int, era: EraName, json: bool) -> in
             if number * 1.4 > SERVER_LIMITS[0].count:
                 limit = SERVER_LIMITS[0]
                 output.say(f"PostHog takes {limit.count} calls in {limit.window:.0f} s, so this takes a few minutes.")
-            read = await _watch(output, "reading", environments.each(listed, concurrency=concurrency).retrieve(), len(listed))
+            reading = environments.each(listed, concurrency=concurrency).retrieve()
+            read = await _watch(output, "reading", reading, len(listed), environments.limiter)
             lacking = [one.ref for one in read if one.value is not None and one.value.settings.anonymize_ips is not True]
             output.say(f"{len(lacking)} of {len(listed)} do not anonymize IP addresses; switching it on there.")
             change = TeamSettings(anonymize_ips=True)
-            changed = await _watch(
-                output, "changing", environments.each(lacking, concurrency=concurrency).update(change), len(lacking)
-            )
+            changing = environments.each(lacking, concurrency=concurrency).update(change)
+            changed = await _watch(output, "changing", changing, len(lacking), environments.limiter)
         still = [one for one in sandbox.environment_ids if sandbox.environment(one).settings["anonymize_ips"] is not True]
         calls, refusals = len(sandbox.calls), sandbox.refusals
     counts = {
@@ -61,11 +63,13 @@ async def demo(number: int, *, concurrency: int, era: EraName, json: bool) -> in
     return PARTLY if bad or still or refusals else DONE
 
 
-async def _watch(output: Output, what: str, run: BulkRun[Environment], total: int) -> list[Outcome[Environment]]:
+async def _watch(
+    output: Output, what: str, run: BulkRun[Environment], total: int, limiter: RateLimiter | None
+) -> list[Outcome[Environment]]:
     outcomes: list[Outcome[Environment]] = []
-    with output.progress(what, total) as step:
-        async with run as stream:
-            async for outcome in stream:
-                outcomes.append(outcome)
-                step()
+    bar = Bar(what, Told(total, calls_each=1), limiter)
+    async with live(output, [bar]) as show, run as stream:
+        async for outcome in stream:
+            outcomes.append(outcome)
+            show(bar, outcome)
     return outcomes

@@ -5,12 +5,12 @@ from pathlib import Path
 from types import ModuleType
 
 
-def give_back(room: ModuleType) -> None:
+def give_back(module: ModuleType) -> None:
     """Put the docstrings of a module's functions into place. Without its source the help lists the commands only."""
     try:
-        tree = ast.parse(Path(room.__file__ or "").read_bytes())
+        tree = ast.parse(Path(module.__file__ or "").read_bytes())
     except OSError:
         return
     for one in tree.body:
         if isinstance(one, ast.FunctionDef):
-            getattr(room, one.name).__doc__ = ast.get_docstring(one)
+            getattr(module, one.name).__doc__ = ast.get_docstring(one)

@@ -13,8 +13,8 @@ from aioposthog_env.api import calls
 from aioposthog_env.api.routes import Place
 from aioposthog_env.auth import REGIONS
 from aioposthog_env.cli import DONE, ERROR, PARTLY
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.commands import connect, has_key, has_session
+from aioposthog_env.cli.arguments import Connection
+from aioposthog_env.cli.connect import connect, has_key, has_session
 from aioposthog_env.cli.output import Output
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import (

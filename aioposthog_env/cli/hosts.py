@@ -16,9 +16,9 @@ import attrs
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli import DONE, PARTLY
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import Choice, chosen
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.arguments import Choice, Connection
+from aioposthog_env.cli.choice import chosen
+from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.profiles import find_profile
 from aioposthog_env.cli.progress import Bar, Told

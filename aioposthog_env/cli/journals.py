@@ -17,7 +17,7 @@ from aioposthog_env.api.endpoints import UPDATE
 from aioposthog_env.bulk.journal import Journal, RunSummary
 from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, ERROR, PARTLY
-from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, connect_each
 from aioposthog_env.cli.output import Output

@@ -1,18 +1,16 @@
 """Printing: data to stdout, words and progress to stderr, no colours where NO_COLOR asks for none."""
 
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.models.fields import harmless_json
+from aioposthog_env.harmless import harmless, harmless_json
 
 
 class Output:
@@ -26,7 +24,7 @@ class Output:
     def say(self, sentence: str) -> None:
         """Print words; text from outside cannot style them or move the cursor."""
         for line in sentence.splitlines():
-            self.words.print(Text(_harmless(line)))
+            self.words.print(Text(harmless(line)))
 
     def data(self, value: object) -> None:
         """Print a value as JSON."""
@@ -35,7 +33,7 @@ class Output:
     def text(self, text: str) -> None:
         """Print lines of text as they are, made harmless."""
         for line in text.splitlines():
-            sys.stdout.write(_harmless(line) + "\n")
+            sys.stdout.write(harmless(line) + "\n")
 
     def line(self, value: object) -> None:
         """Print a value as one line of JSON, at once."""
@@ -44,7 +42,7 @@ class Output:
 
     def ask(self, question: str) -> None:
         """Print a question; the answer is typed behind it."""
-        self.words.print(Text(_harmless(question)), end="")
+        self.words.print(Text(harmless(question)), end="")
 
     def flush(self) -> None:
         """Let what was printed be seen now, also through a pipe."""
@@ -54,23 +52,12 @@ class Output:
         """Print a table; plain tab-separated lines where stdout is no terminal."""
         if not self._data.is_terminal:
             for row in rows:
-                sys.stdout.write("\t".join(_harmless(str(cell)) for cell in row) + "\n")
+                sys.stdout.write("\t".join(harmless(str(cell)) for cell in row) + "\n")
             return
-        table = Table(*columns, title=None if title is None else Text(_harmless(title)), title_justify="left")
+        table = Table(*columns, title=None if title is None else Text(harmless(title)), title_justify="left")
         for row in rows:
-            table.add_row(*(Text(_harmless(str(cell))) for cell in row))
+            table.add_row(*(Text(harmless(str(cell))) for cell in row))
         self._data.print(table)
-
-    @contextmanager
-    def progress(self, what: str, total: int) -> Generator[Callable[[], None], None, None]:
-        """A live bar on a terminal, nothing elsewhere. Gives a function to call after each item."""
-        if not self.words.is_terminal:
-            yield lambda: None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.words) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda: bar.advance(task)
 
 
 def check_place(path: Path | None) -> None:
@@ -81,7 +68,3 @@ def check_place(path: Path | None) -> None:
     """
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigurationError(f"{path} cannot be written: it is a folder, or its folder is not there.")
-
-
-def _harmless(text: str) -> str:
-    return "".join(char if char.isprintable() else "�" for char in text)

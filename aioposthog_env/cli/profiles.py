@@ -37,7 +37,7 @@ from platformdirs import user_config_path
 
 from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, SessionCookie, resolve_host
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.session import log_in
+from aioposthog_env.login import log_in
 
 _SECONDS: Final = 30.0
 """How long a command may take to give a key; a person may have to confirm it."""

@@ -10,8 +10,8 @@ from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, PARTLY
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, chosen, names_ids
+from aioposthog_env.cli.arguments import UNCHOSEN, Choice, Connection
+from aioposthog_env.cli.choice import chosen, names_ids
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import Answers, ask_each, chosen_at_each, connect_each
 from aioposthog_env.cli.output import Output

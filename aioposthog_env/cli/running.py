@@ -17,7 +17,7 @@ import attrs
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
-from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Bar, live

@@ -17,8 +17,8 @@ from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, OnWorkers, names_ids
+from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
+from aioposthog_env.cli.choice import names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at

@@ -10,9 +10,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import attrs
 
 from aioposthog_env.cli import DONE
-from aioposthog_env.cli.app import Connection
-from aioposthog_env.cli.choice import QUEUE, OnWorkers
-from aioposthog_env.cli.commands import connect
+from aioposthog_env.cli.arguments import QUEUE, Connection, OnWorkers
+from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.output import Output
 from aioposthog_env.errors import ConfigurationError
 

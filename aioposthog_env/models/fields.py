@@ -1,6 +1,5 @@
 """How fields of payloads are declared: their wire names, and the facts about settings that code elsewhere needs."""
 
-import json
 from typing import Any, Literal, TypeAlias, Union, cast
 
 import attrs
@@ -59,11 +58,3 @@ def keys_only(value: object) -> str:
 def wire_name(field: "attrs.Attribute[Any]") -> str:
     """The name of a field in JSON."""
     return str(field.metadata.get("wire", field.name))
-
-
-def harmless_json(encoded: bytes) -> str:
-    """JSON of the same meaning, in which no character commands a terminal or turns the direction of what follows."""
-    text = encoded.decode()
-    if text.replace("\n", "").isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)

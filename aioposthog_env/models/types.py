@@ -1,4 +1,4 @@
-"""What a declared type takes, and how to say so: shared by reading (``converter``) and checking (``validation``).
+"""What a declared type takes, and how to say so: shared by ``reading`` and ``validation``.
 
 The models are declared with plain types, ``list`` and ``dict``, nested attrs classes, ``Literal``, and unions of these.
 Everything here judges by the exact type, since ``True`` is no number and a text of digits is no number either.

@@ -89,7 +89,6 @@ class Attempts:
     """Requests that count against ``max_attempts``."""
     server_errors: int = 0
     refusals: int = 0
-    redirects: int = 0
     uncertain: bool = False
     """An earlier attempt may have taken effect."""
 
@@ -99,7 +98,7 @@ class Attempts:
             case Throttled():
                 self.refusals += 1
             case Redirected():
-                self.redirects += 1
+                pass  # no handler ran; ``Sender`` bounds how many are followed
             case Failed():
                 self.sent += 1
                 self.server_errors += 1

@@ -61,8 +61,8 @@ def create(asked: Asked) -> dict[str, Any]:
             if "name" in values:
                 raise Problem(409, "server_error", "conflict", "A project with this name already exists.", "name")
             name = next(f"{name} {number}" for number in range(2, 10**6) if f"{name} {number}".lower() not in taken)
-    _check_quota(asked, organization, demo=bool(values.get("is_demo")))
     demo = bool(values.get("is_demo"))
+    _check_quota(asked, organization, demo=demo)
     environment = state.add_environment(
         organization,
         project_id=asked.project_id if asked.style == "nested" else None,

@@ -65,6 +65,9 @@ class _Waiter:
 
     Attributes:
         member: The name of its slot.
+        priority: In which line.
+        since: When it came, by the clock of the event loop.
+        ceiling: The longest wait in seconds; None for no limit.
         slot: Gives the slot, or None where the stand-in is to be asked.
         asked: Whether Redis may know of it.
         told: Whether Redis has said that it must wait.

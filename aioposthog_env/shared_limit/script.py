@@ -233,6 +233,8 @@ for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ask.expire) end
 return {epoch, granted, math.floor(back), held, in_flight, math.ceil(math.max(0, not_before - now)), share, refusals}
 """
 
+_FIGURES: Final = {"floor": FLOOR, "part": PART, "kept_share": KEPT, "pause": PAUSE, "step": STEP}
+"""Those of the pure rules."""
 _EXPIRE: Final = 1.1
 """Keys live so many times the longest window and a lease: then they would tell nothing."""
 
@@ -363,11 +365,7 @@ def question(
                 for limit in limits
             ],
             "kept_free": kept_free,
-            "floor": FLOOR,
-            "part": PART,
-            "kept_share": KEPT,
-            "pause": PAUSE,
-            "step": STEP,
+            **_FIGURES,
             "lease": timing.lease * MICROSECONDS,
             "soonest": timing.soonest * MICROSECONDS,
             "latest": timing.latest * MICROSECONDS,

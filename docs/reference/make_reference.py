@@ -47,8 +47,7 @@ Objects are replaced as a whole, unless *merged* is said: then the keys that are
 
 def commands() -> str:
     """The page of the commands."""
-    for room in ("changing", "looking", "serving"):  # each adds its commands
-        import_module(f"aioposthog_env.cli.{room}")
+    import_module("aioposthog_env.cli.commands")  # adds them
     named = _named(app)
     arguments = {name: _arguments(command) for name, command in named.items()}
     page = [COMMANDS]

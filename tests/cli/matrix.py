@@ -81,7 +81,7 @@ Cell: TypeAlias = Typed | Json | Interrupted | Elsewhere | Senseless
 
 _PLANNED: Final = (f"plan {MANY} --set timezone=Asia/Tokyo -o plan.json",)
 _APPLIED: Final = (*_PLANNED, "apply plan.json --journal applied.db --yes")
-_ROTATED: Final = (f"rotate-secrets {MANY} --sink first.jsonl --journal first.db --yes",)
+_ROTATED: Final = (f"rotate-secrets {MANY} --sink sink.jsonl --journal first.db --yes",)
 _INVALID: Final = "The credential is not valid"
 _NOBODY: Final = "there is no terminal"
 

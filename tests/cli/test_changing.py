@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aioposthog_env.cli import changing, looking  # noqa: F401  each adds its commands
+from aioposthog_env.cli import commands as _commands  # noqa: F401  adds the commands
 from aioposthog_env.cli.app import app, run
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_commands import CLI, serving

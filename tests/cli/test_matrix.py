@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from cyclopts import App
 
-from aioposthog_env.cli import changing, looking  # noqa: F401  each adds its commands
+from aioposthog_env.cli import commands as _commands  # noqa: F401  adds the commands
 from aioposthog_env.cli.app import app
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.matrix import KINDS, MANY, MATRIX, Elsewhere, Interrupted, Json, Senseless, Typed

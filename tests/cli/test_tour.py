@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from aioposthog_env.cli import commands  # noqa: F401  adds the commands
 from aioposthog_env.cli.app import app, run
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_changing import served

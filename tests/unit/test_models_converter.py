@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.errors import ConfigurationError, DecodeError
+from aioposthog_env.harmless import harmless_json
 from aioposthog_env.models.activity import ActivityEntry, ActivityPage
 from aioposthog_env.models.configs import TriggerGroup, TriggerGroups
 from aioposthog_env.models.converter import decode, decode_list, encode, structure, unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentPage, EnvironmentSummary
-from aioposthog_env.models.fields import JSONValue, harmless_json
+from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import FACTS, UNSET, TeamSettings

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
-from aioposthog_env.cli.app import Connection
+from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
@@ -68,7 +68,7 @@ def _limiter(connection: Connection, auth: Credential) -> Limiter:
             "Others on this machine can see arguments: give an address with a password in the variable POSTHOG_LIMITER."
         )
     url = connection.limiter or os.environ.get("POSTHOG_LIMITER", "").strip()
-    if not url or not isinstance(auth, PersonalAPIKey):
+    if not url or not auth.limited_by_server:
         return "shared"
     from aioposthog_env.shared_limit.limiter import RedisRateLimiter
 

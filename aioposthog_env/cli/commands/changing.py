@@ -1,15 +1,39 @@
-"""The commands that plan and change, and their arguments. What they do is imported only when they run."""
+"""The commands that plan and change, with their arguments."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter, validators
 
-from aioposthog_env.cli.app import ASKED_AS_USUAL, Connection, app, started
-from aioposthog_env.cli.choice import HERE, UNCHOSEN, Choice, Ids, OnWorkers, ReportTo
+from aioposthog_env.cli.app import app, started
+from aioposthog_env.cli.arguments import ASKED_AS_USUAL, HERE, UNCHOSEN, Choice, Connection, Ids, OnWorkers, ReportTo, Yes
 
-Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
 Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
+
+
+@app.command(name="set")
+def set_(
+    what: Annotated[list[str], Parameter(name="ID|NAME=VALUE", negative="")],
+    /,
+    *,
+    report: ReportTo = None,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Change settings of environments: ids first, then NAME=VALUE.
+
+    A value is read as JSON where it is JSON, else as text: anonymize_ips=true, session_recording_sample_rate=0.4,
+    timezone=Europe/Berlin, app_urls='["https://example.com"]', autocapture_opt_out=null.
+
+    Parameters
+    ----------
+    what
+        Ids of environments, and settings as NAME=VALUE.
+    report
+        Write a report: .html, .csv, .json or .md.
+    """
+    from aioposthog_env.cli import change
+
+    return started(change.set_settings(connection, what, report))
 
 
 @app.command

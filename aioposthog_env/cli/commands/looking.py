@@ -1,13 +1,56 @@
-"""The commands that only look, and `intent`, with their arguments. What they do is imported only when they run."""
+"""The commands that only look, and `intent`, with their arguments."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
-from aioposthog_env.cli.app import ASKED_AS_USUAL, Connection, app, started
-from aioposthog_env.cli.choice import UNCHOSEN, Choice, Ids, ReportTo
+from aioposthog_env.cli.app import app, started
+from aioposthog_env.cli.arguments import ASKED_AS_USUAL, UNCHOSEN, Choice, Connection, Ids, ReportTo
 from aioposthog_env.errors import ConfigurationError
+
+
+@app.command(name="list")
+def list_(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    search: str | None = None,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """List environments: all that the credential can see, or those that are chosen. With --json one line for each.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    search
+        Only names that contain this text, ignoring case; PostHog looks for it.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.list_environments(connection, ids, choice, search))
+
+
+@app.command
+def show(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    choice: Choice = UNCHOSEN,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Show the settings of environments.
+
+    Parameters
+    ----------
+    ids
+        The ids of the environments.
+    """
+    from aioposthog_env.cli import reading
+
+    return started(reading.show(connection, ids, choice))
 
 
 @app.command
@@ -159,3 +202,49 @@ def intent(
     if complete and context is not None:
         raise ConfigurationError("--context goes with intent add only.")
     return started(reading.intent(connection, ids, choice, product, context=context, complete=complete))
+
+
+@app.command
+def doctor(
+    ids: Ids = [],  # noqa: B006  never changed
+    /,
+    *,
+    other_region: Annotated[bool, Parameter(negative="")] = False,
+    connection: Connection = ASKED_AS_USUAL,
+) -> int:
+    """Look whether host, credential, scopes and limits are as they should be, and say what to do. Changes nothing.
+
+    Exit code 3 where there is a problem, 1 where nothing could be asked.
+
+    Parameters
+    ----------
+    ids
+        Environments that must be reached.
+    other_region
+        Where PostHog Cloud refuses the key, send it to the other region too.
+    """
+    from aioposthog_env.cli import doctor as room
+
+    return started(room.doctor(connection, ids, other_region=other_region))
+
+
+@app.command
+def config(
+    what: Literal["show", "check", "path", "init"] = "show",
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Show the profiles: hosts, and where their keys come from. Keys themselves are never shown.
+
+    Parameters
+    ----------
+    what
+        show the profiles; check whether each key can be had, which may ask you to unlock a store, and sends nothing but a
+        login; print the path of the file; or init one to fill in.
+    json
+        Print JSON.
+    """
+    from aioposthog_env.cli import config as room
+
+    return started(room.config(what, json=json))

@@ -1,0 +1,106 @@
+"""Logging in as a person, for the session that actions without a published scope need."""
+
+from http.cookies import CookieError, SimpleCookie
+
+from aioposthog_env.api import replies
+from aioposthog_env.auth import SessionCookie, resolve_host
+from aioposthog_env.errors import AuthenticationError, NotSentError, TransportError
+from aioposthog_env.models.converter import encode
+from aioposthog_env.policy.delivery import Lost, NotSent, Reply
+from aioposthog_env.transport import TLS, USER_AGENT, Timeout, Transport
+
+
+async def log_in(
+    host: str | None,
+    email: str,
+    password: str,
+    *,
+    timeout: Timeout | None = None,
+    ssl: TLS = None,
+    proxy: str | None = None,
+    trust_env: bool = False,
+    allow_insecure_http: bool = False,
+) -> SessionCookie:
+    """Log in as a person and get the session that actions without a published scope need.
+
+    Args:
+        host: ``us``, ``eu``, a URL, or None for ``POSTHOG_HOST``.
+        email: The person's e-mail address.
+        password: The person's password.
+        timeout: How long the request may take.
+        ssl: How to trust the server, as for ``AsyncEnvironments``.
+        proxy: The address of an HTTP proxy.
+        trust_env: Take the proxy from the environment variables.
+        allow_insecure_http: Allow plain http to a host other than loopback.
+
+    Raises:
+        AuthenticationError: Wrong e-mail or password, or the account asks for a second factor, which cannot be given
+            here: log in with a browser and pass its two cookies to ``SessionCookie``.
+        ConfigurationError: The host cannot be used.
+        NotSentError: The host cannot be reached.
+        TransportError: No whole answer came.
+    """
+    origin = resolve_host(host, allow_insecure_http=allow_insecure_http)
+    transport = Transport(origin, max_connections=1, max_body=2**20, ssl=ssl, proxy=proxy, trust_env=trust_env)
+    await transport.open()
+    try:
+        answer = await transport.send(
+            "POST",
+            "/api/login",
+            headers={
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+                "User-Agent": USER_AGENT,
+                "Referer": f"{origin}/",
+            },
+            body=encode({"email": email, "password": password}),
+            timeout=timeout or Timeout(),
+        )
+    finally:
+        await transport.close()
+    if isinstance(answer, NotSent):
+        raise NotSentError(f"The request never left: {answer.reason}. Is {origin} the right host?", endpoint="log_in")
+    if isinstance(answer, Lost):
+        raise TransportError(f"No whole answer came from {origin}: {answer.reason}.", endpoint="log_in")
+    return _session_of(answer, origin)
+
+
+def _session_of(answer: Reply, origin: str) -> SessionCookie:
+    envelope = replies.envelope_of(answer.body)
+    if "2fa" in envelope.code or "two_factor" in envelope.code or "mfa" in envelope.code:
+        raise _refused_login(
+            answer,
+            "The account asks for a second factor, which cannot be given here. Log in with a browser "
+            "and pass its cookies: SessionCookie(sessionid, posthog_csrftoken).",
+        )
+    if envelope.code == "invalid_credentials":
+        raise _refused_login(answer, f"{origin} does not accept this e-mail and password; accounts differ between regions.")
+    if answer.status != 200:
+        raise replies.error_of(answer.status, answer.headers, answer.body, host=origin).about("log_in", None)
+    cookies = _cookies(answer)
+    if not {"sessionid", "posthog_csrftoken"} <= set(cookies):
+        raise _refused_login(answer, f"{origin} accepted the login and set no session cookies; is it PostHog?")
+    return SessionCookie(cookies["sessionid"], cookies["posthog_csrftoken"])
+
+
+def _refused_login(answer: Reply, message: str) -> AuthenticationError:
+    envelope = replies.envelope_of(answer.body)
+    error = AuthenticationError(
+        message,
+        status=answer.status,
+        type=envelope.type,
+        code=envelope.code,
+        detail=envelope.detail,
+        attr=envelope.attr,
+    )
+    return error.about("log_in", None)
+
+
+def _cookies(answer: Reply) -> dict[str, str]:
+    jar: SimpleCookie = SimpleCookie()
+    for line in answer.all("Set-Cookie"):
+        try:
+            jar.load(line)
+        except CookieError:
+            continue
+    return {name: morsel.value for name, morsel in jar.items()}
