@@ -11,7 +11,7 @@ from typing import Any, Final
 from benchmarks import report
 from benchmarks.measure import Row
 
-NAMES: Final = ("throughput", "decode", "overhead", "fanout", "rate_limit", "import_time", "sandbox", "shared_limit", "soak")
+NAMES: Final = ("throughput", "decode", "overhead", "fanout", "rate_limit", "import_time", "sandbox", "workers", "soak")
 """Modules here, each with a function ``rows(quick)``; ``overhead`` has ``profile()`` too, and ``rate_limit`` ``measure()``."""
 
 
