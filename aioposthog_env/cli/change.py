@@ -22,7 +22,7 @@ from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
-from aioposthog_env.cli.workers import same_workers, workers_of
+from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.models.environment import Environment
@@ -128,6 +128,7 @@ def _plan_path(path: Path, site: Site) -> Path:
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
+    check_workers(connection, how.on)
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
         _check_new(how.journal, connection)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")

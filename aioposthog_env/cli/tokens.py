@@ -25,7 +25,7 @@ from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, exact, finish, nothing_to_do, watch
-from aioposthog_env.cli.workers import same_workers, workers_of
+from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.errors import ScopeError
 from aioposthog_env.reports.rows import rows_of
 
@@ -77,6 +77,7 @@ async def run_on(
     how: How,
 ) -> int:
     """Select, confirm, run, and say how to go on."""
+    check_workers(connection, how.on)
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
     by_id = names_ids(ids, choice)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:

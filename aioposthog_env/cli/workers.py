@@ -14,6 +14,7 @@ from aioposthog_env.cli.app import Connection
 from aioposthog_env.cli.choice import QUEUE, OnWorkers
 from aioposthog_env.cli.commands import connect
 from aioposthog_env.cli.output import Output
+from aioposthog_env.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from aioposthog_env.workers import Workers
@@ -38,6 +39,7 @@ async def run(connection: Connection, how: HowToWork) -> int:
     from aioposthog_env.workers import work_forever
     from aioposthog_env.workers.connection import shown
 
+    _check_address("--redis", how.redis)
     output, url = Output(json=connection.json), with_password(how.redis)
     async with connect(connection, session=how.session) as environments:
         working = asyncio.create_task(
@@ -68,6 +70,28 @@ async def run(connection: Connection, how: HowToWork) -> int:
     return DONE
 
 
+def check_workers(connection: Connection, on: OnWorkers) -> None:
+    """See that a run may be submitted, before anything is asked.
+
+    Raises:
+        ConfigurationError: The address holds a password; or there are several hosts, of which a worker serves one.
+    """
+    if on.workers is None:
+        return
+    _check_address("--workers", on.workers)
+    if len(connection.profiles) > 1:
+        raise ConfigurationError("The workers of a queue serve one host and refuse the jobs of others: give one profile.")
+
+
+def _check_address(argument: str, url: str) -> None:
+    login = url.partition("://")[2].rpartition("@")[0]
+    if ":" in login or "password=" in url:
+        raise ConfigurationError(
+            f"Others on this machine can see arguments, and a report names them: give {argument} an address without a password, "
+            f"which is taken from the variable {PASSWORD}."
+        )
+
+
 def workers_of(on: OnWorkers) -> "Workers | None":
     """The workers of a queue; None where this process makes the calls."""
     if on.workers is None:
@@ -78,13 +102,11 @@ def workers_of(on: OnWorkers) -> "Workers | None":
 
 
 def same_workers(on: OnWorkers) -> list[str]:
-    """The arguments that name the workers, without a password, for a command that is to be typed next."""
+    """The arguments that name the workers, for a command that is to be typed next."""
     if on.workers is None:
         return []
-    parts = urlsplit(on.workers)
-    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     named = [] if on.queue == QUEUE else ["--queue", on.queue]
-    return ["--workers", url, *named, *(["--allow-insecure"] if on.allow_insecure else [])]
+    return ["--workers", on.workers, *named, *(["--allow-insecure"] if on.allow_insecure else [])]
 
 
 def with_password(url: str) -> str:

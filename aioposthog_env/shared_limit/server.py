@@ -75,9 +75,7 @@ class Server:
                 return await self._run(keys=keys, args=[argument])
         except (problems.RedisError, OSError, TimeoutError) as error:
             waiting_helps = not isinstance(error, lasting) and (
-                isinstance(error, passing)
-                or not isinstance(error, problems.ResponseError)
-                or str(error).startswith(_PASSING)
+                isinstance(error, passing) or not isinstance(error, problems.ResponseError) or str(error).startswith(_PASSING)
             )
             raise NotReachedError(_said(error), lasting=not waiting_helps) from None
 
