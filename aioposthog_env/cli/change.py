@@ -128,7 +128,7 @@ def _plan_path(path: Path, site: Site) -> Path:
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
-    check_workers(how.on, connection)
+    check_workers(connection, how.on)
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
         _check_new(how.journal, connection)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")

@@ -77,6 +77,7 @@ async def run_on(
     how: How,
 ) -> int:
     """Select, confirm, run, and say how to go on."""
+    check_workers(connection, how.on)
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
     by_id = names_ids(ids, choice)
     check_workers(how.on, connection)

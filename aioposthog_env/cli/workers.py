@@ -39,6 +39,7 @@ async def run(connection: Connection, how: HowToWork) -> int:
     from aioposthog_env.workers import work_forever
     from aioposthog_env.workers.connection import checked_url
 
+    _check_address("--redis", how.redis)
     output, url = Output(json=connection.json), checked_url(with_password(how.redis), allow_insecure=how.allow_insecure)
     async with connect(connection, session=how.session) as environments:
         working = asyncio.create_task(
@@ -69,14 +70,26 @@ async def run(connection: Connection, how: HowToWork) -> int:
     return DONE
 
 
-def check_workers(on: OnWorkers, connection: Connection) -> None:
-    """See that the workers' queue is for one host.
+def check_workers(connection: Connection, on: OnWorkers) -> None:
+    """See that a run may be submitted, before anything is asked.
 
     Raises:
-        ConfigurationError: Several profiles are named.
+        ConfigurationError: The address holds a password; or there are several hosts, of which a worker serves one.
     """
-    if on.workers is not None and len(connection.profiles) > 1:
-        raise ConfigurationError("A queue of workers is for one host: with --workers give one profile at a time.")
+    if on.workers is None:
+        return
+    _check_address("--workers", on.workers)
+    if len(connection.profiles) > 1:
+        raise ConfigurationError("The workers of a queue serve one host and refuse the jobs of others: give one profile.")
+
+
+def _check_address(argument: str, url: str) -> None:
+    login = url.partition("://")[2].rpartition("@")[0]
+    if ":" in login or "password=" in url:
+        raise ConfigurationError(
+            f"Others on this machine can see arguments, and a report names them: give {argument} an address without a password, "
+            f"which is taken from the variable {PASSWORD}."
+        )
 
 
 def workers_of(on: OnWorkers) -> "Workers | None":
@@ -89,13 +102,11 @@ def workers_of(on: OnWorkers) -> "Workers | None":
 
 
 def same_workers(on: OnWorkers) -> list[str]:
-    """The arguments that name the workers, without a password, for a command that is to be typed next."""
+    """The arguments that name the workers, for a command that is to be typed next."""
     if on.workers is None:
         return []
-    parts = urlsplit(on.workers)
-    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     named = [] if on.queue == QUEUE else ["--queue", on.queue]
-    return ["--workers", url, *named, *(["--allow-insecure"] if on.allow_insecure else [])]
+    return ["--workers", on.workers, *named, *(["--allow-insecure"] if on.allow_insecure else [])]
 
 
 def with_password(url: str) -> str:

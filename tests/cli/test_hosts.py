@@ -237,7 +237,7 @@ def test_a_host_that_fails_is_said_and_the_other_is_shown(two: tuple[Sandbox, Sa
         (["set", "1", "timezone=UTC", "--profile", "us,eu"], "another environment at each host"),
         (["delete", "1", "--yes", "--profile", "us,eu"], "another environment at each host"),
         (["plan", "1", "--set", "timezone=UTC", "--profile", "us,eu"], "another environment at each host"),
-        (["apply", "--all", "--set", "timezone=UTC", "--profile", "us,eu", "--workers", "redis://127.0.0.1"], "for one host"),
+        (["apply", "--all", "--set", "timezone=UTC", "--profile", "us,eu", "--workers", "redis://127.0.0.1"], "serve one host"),
         (["export", "--all", "--profile", "us,eu"], "one host at a time"),
         (["list", "--profile", "us,eu", "--host", "eu"], "names its own host"),
         (["list", "--profile", ","], "There is no profile"),

@@ -60,7 +60,7 @@ TOUR: Final = (
     ["show", "999"],
     ["show", "999", "--json"],
     ["sandbox", "--environments", "0"],
-    ["workers", "run", "--redis", "redis://:sesame@[\x1b[2J"],
+    ["workers", "run", "--redis", "redis://[\x1b[2J"],
     ["demo", "--environments", "10"],
 )
 

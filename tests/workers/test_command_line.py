@@ -63,13 +63,53 @@ def test_a_queue_that_is_not_there_is_an_error_and_not_waited_for(
         monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
         monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
         began = time.monotonic()
-        nowhere = "redis://:hunter2@127.0.0.1:1"
+        monkeypatch.setenv("AIOPOSTHOG_ENV_REDIS_PASSWORD", "hunter2")
+        nowhere = "redis://127.0.0.1:1"
         plan = str(tmp_path / "plan.json")
         assert run(["plan", "1", "--set", "anonymize_ips=true", "-o", plan]) == 3
         assert run(["apply", plan, "--yes", "--workers", nowhere]) == 1
+        monkeypatch.delenv("AIOPOSTHOG_ENV_REDIS_PASSWORD")
         assert run(["apply", plan, "--yes", "--workers", "redis://redis.example.com"]) == 2
         assert time.monotonic() - began < 30
     said = capfd.readouterr().err
     assert "cannot be used" in said
     assert "hunter2" not in said
     assert "can run code on the workers" in said
+
+
+@pytest.mark.parametrize("address", ["redis://:hunter2@127.0.0.1:1", "rediss://127.0.0.1:1?password=hunter2"])
+def test_a_password_is_no_argument_and_so_in_no_report(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with serving(1, lacking_anonymize_ips=1) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        applying = ["apply", "--settings", str(tmp_path / "settings.yaml"), "--yes", "--report", str(tmp_path / "run.json")]
+        (tmp_path / "settings.yaml").write_text("environments: [1]\nsettings: {anonymize_ips: true}\n")
+        assert run([*applying, "--workers", address]) == 2
+        assert run(["workers", "run", "--redis", address]) == 2
+        assert not sandbox.effects
+    said = capfd.readouterr().err
+    assert said.count("AIOPOSTHOG_ENV_REDIS_PASSWORD") == 2
+    assert "hunter2" not in said
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_workers_of_one_queue_serve_one_host(
+    redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(1) as us, serving(1) as eu:
+        file = tmp_path / "config.toml"
+        file.write_text(
+            "".join(f'[profiles.{name}]\nhost = "{at.url}"\nkey_env = "KEY"\n' for name, at in (("us", us), ("eu", eu)))
+        )
+        file.chmod(0o600)
+        monkeypatch.setenv("AIOPOSTHOG_ENV_CONFIG", str(file))
+        monkeypatch.setenv("KEY", us.key())
+        queue = ["--workers", redis, "--profile", "us,eu"]
+        assert run(["apply", "--all", "--set", "anonymize_ips=true", *queue]) == 2
+        assert run(["rotate-secrets", "--all", "--sink", str(tmp_path / "s"), *queue]) == 2
+        assert " ".join(capfd.readouterr().err.split()).count("one profile") == 2
+        assert not us.calls
+        assert not eu.calls
