@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from aioposthog_env.bulk.beside import beside
+from aioposthog_env.bulk.atomic_write import beside
 from aioposthog_env.errors import JournalError
 
 _APPLICATION: Final = 0x70686A31

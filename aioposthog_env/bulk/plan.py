@@ -5,7 +5,6 @@ holds of the present values is enough to see later whether somebody has changed 
 """
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -18,7 +17,7 @@ from msgspec import UNSET
 
 from aioposthog_env.access import is_admin
 from aioposthog_env.api.era import Era
-from aioposthog_env.bulk.beside import beside
+from aioposthog_env.bulk.atomic_write import replace_file
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.harmless import harmless, harmless_json
 from aioposthog_env.models.converter import structure, unstructure
@@ -174,7 +173,7 @@ class Plan:
         # It is read by people before it is applied.
         content = harmless_json(msgspec.json.format(msgspec.json.encode(self.to_json()))) + "\n"
         try:
-            _replace(Path(os.path.realpath(path)), content.encode())
+            replace_file(Path(path), content.encode())
         except OSError as error:
             raise ConfigurationError(f"The plan {path} cannot be written: {error.strerror}.") from None
 
@@ -380,14 +379,6 @@ def _with_secrets(one: EnvironmentPlan, secrets: Secrets) -> EnvironmentPlan:
             )
         values[change.name] = getattr(given, change.name)
     return attrs.evolve(one, settings=attrs.evolve(one.settings, **values))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a whole file in the place of another, whatever kills the process."""
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(0, "it is no file")
-    with beside(path, content) as name:
-        os.replace(name, path)
 
 
 def _ref(value: Mapping[str, Any]) -> EnvironmentRef:

@@ -1,6 +1,5 @@
 """What ``export`` and ``audit`` do."""
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ import attrs
 import msgspec
 
 from aioposthog_env.api.era import Era
-from aioposthog_env.bulk.beside import beside
+from aioposthog_env.bulk.atomic_write import replace_file
 from aioposthog_env.bulk.drift import OWN, drift, majority
 from aioposthog_env.bulk.plan import differences
 from aioposthog_env.bulk.selection import Selected
@@ -50,8 +49,7 @@ async def export(
         output.text(text.rstrip("\n"))
         return code
     try:
-        with beside(path, text.encode()) as written:
-            os.replace(written, path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     output.say(f"{len(read)} environments written to {path}.")
