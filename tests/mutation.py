@@ -73,7 +73,9 @@ def mutations(tree: ast.AST) -> Iterator[Mutation]:
                 yield node, "value", f"{value}?"
             case ast.Return(value=value) if value is not None and not (isinstance(value, ast.Constant) and value.value is None):
                 yield node, "value", ast.Constant(None)
-            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) if not isinstance(test, ast.Compare | ast.BoolOp):
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) if not isinstance(
+                test, ast.Compare | ast.BoolOp
+            ):
                 yield node, "test", test.operand if isinstance(test, ast.UnaryOp) else ast.UnaryOp(ast.Not(), test)
             case ast.Call(func=ast.Name(id="min" | "max" as name)):
                 yield node, "func", ast.Name("max" if name == "min" else "min", ast.Load())
@@ -125,7 +127,21 @@ def run_forked(arguments: Sequence[str], within: float) -> bool:
 
         status: int = 70
         try:
-            status = int(pytest.main([*arguments, "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0"]))
+            status = int(
+                pytest.main(
+                    [
+                        *arguments,
+                        "-x",
+                        "-q",
+                        "-p",
+                        "no:randomly",
+                        "-p",
+                        "no:cacheprovider",
+                        "--hypothesis-seed=0",
+                        "-Wignore::pytest.PytestAssertRewriteWarning",
+                    ]
+                )
+            )
         finally:
             os._exit(status)
     until = time.monotonic() + within
@@ -138,13 +154,21 @@ def run_forked(arguments: Sequence[str], within: float) -> bool:
     return False
 
 
+def _keep_bytecode(keep: bool) -> None:
+    """That of the sound modules saves time; a mutant as long as another, of the same second, must not be taken for it."""
+    sys.dont_write_bytecode = not keep
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "" if keep else "1"
+
+
 def examine(module: str, numbers: Callable[[int], Sequence[int]]) -> bool:
     """Try mutants of one module, print those that survive, and tell whether enough were killed."""
     place = Path("aioposthog_env", module)
     source, tests = place.read_text("utf-8"), TESTS[module]
     began = time.monotonic()
+    _keep_bytecode(True)
     if not run_forked(tests, 600):
         sys.exit(f"{module}: its tests fail without any fault: {' '.join(tests)}")
+    _keep_bytecode(False)
     within = 20 + 4 * (time.monotonic() - began)
     explained, survivors = EXPLAINED.read_text("utf-8"), list[str]()
     chosen = numbers(len(list(mutations(ast.parse(source)))))
@@ -156,7 +180,9 @@ def examine(module: str, numbers: Callable[[int], Sequence[int]]) -> bool:
             print(f"  {module} {number}: {fault}{'' if fault in explained else '  (not explained)'}", flush=True)
     place.write_text(source, "utf-8")
     killed = len(chosen) - len(survivors)
-    print(f"{module}: {killed} of {len(chosen)} killed, {killed / len(chosen):.1%}; {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"{module}: {killed} of {len(chosen)} killed, {killed / len(chosen):.1%}; {time.monotonic() - began:.0f} s", flush=True
+    )
     return killed >= LEAST * len(chosen)
 
 
@@ -174,14 +200,23 @@ def main() -> None:
         return sorted(random.Random(given.seed).sample(range(count), min(given.sample or count, count)))
 
     print(f"seed {given.seed}, sample {given.sample or 'all'}", flush=True)
-    sys.dont_write_bytecode = True  # a mutant of the same length in the same second must not be taken for the last one
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "tree")
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "site"))
         os.environ["PYTHONPATH"] = str(copy)
         sys.path[:] = [str(copy), *(path for path in sys.path if path not in {"", str(ROOT)})]
         os.chdir(copy)
-        for name in ("aiohttp", "anyio", "cattrs", "hypothesis", "looptime", "msgspec.json", "pytest_asyncio.plugin", "trustme", "uvloop"):
+        for name in (
+            "aiohttp",
+            "anyio",
+            "cattrs",
+            "hypothesis",
+            "looptime",
+            "msgspec.json",
+            "pytest_asyncio.plugin",
+            "trustme",
+            "uvloop",
+        ):
             __import__(name)
         enough = [examine(module, numbers) for module in given.modules]
         os.chdir(ROOT)
