@@ -2,9 +2,9 @@
 
 ``python -m tests.mutation`` changes one place of a module at a time, in a copy of the tree, and runs the tests named for that
 module. A mutant is killed where they fail, or do not end in time. What survives is printed; ``mutation_survivors.md`` says of
-each why it may. The mutants of a module are numbered in the order of its syntax tree, so a sample is the same for the same seed.
+each why it may. The mutants of a module are numbered in the order of its syntax tree: the same seed gives the same sample.
 
-Wording is no behaviour: docstrings, annotations, f-strings and what is raised with them are left alone.
+Wording is no behaviour: docstrings, annotations, f-strings, texts of four words and more, and what is raised are left alone.
 """
 
 import argparse
@@ -25,7 +25,12 @@ EXPLAINED: Final = ROOT / "tests" / "mutation_survivors.md"
 LEAST: Final = 0.9
 """The part of the mutants that must be killed, module by module."""
 
-_UNDO: Final = ["tests/safety/test_plan_apply_undo.py", "-k", "not 500"]
+_PLANS: Final = "tests/safety/test_plan_apply_undo.py"
+_JOURNAL: Final = "tests/safety/test_journal.py"
+_SLOW: Final = [
+    f"--deselect={_JOURNAL}::test_resuming_keeps_only_what_is_left_in_memory",
+    f"--deselect={_PLANS}::test_plan_apply_and_undo_of_500_environments_return_each_to_its_first_state",
+]
 TESTS: Final[dict[str, list[str]]] = {
     "policy/delivery.py": ["tests/unit/test_retry.py"],
     "policy/priority.py": ["tests/unit/test_priority.py"],
@@ -33,13 +38,11 @@ TESTS: Final[dict[str, list[str]]] = {
         "tests/unit/test_rate_limit.py", "tests/unit/test_priority.py", "tests/engine/test_limiter.py",
         "tests/engine/test_rate_limit_model.py",
     ],
-    "policy/retry.py": ["tests/unit/test_retry.py"],
+    "policy/retry.py": ["tests/unit/test_retry.py", "tests/unit/test_public_names.py"],
     "policy/retry_after.py": ["tests/unit/test_retry_after.py"],
     "recovery.py": ["tests/unit/test_recovery.py", "tests/sandbox/test_reading_back.py", "tests/safety/test_edges.py"],
-    "bulk/journal.py": [
-        "tests/safety/test_journal.py", *_UNDO, "--deselect=tests/safety/test_journal.py::test_resuming_keeps_only_what_is_left_in_memory",
-    ],
-    "bulk/plan.py": [*_UNDO, "tests/unit/test_drift.py"],
+    "bulk/journal.py": [_JOURNAL, _PLANS, *_SLOW],
+    "bulk/plan.py": [_PLANS, "tests/unit/test_drift.py", *_SLOW],
 }  # fmt: skip
 """By module, the tests that are to see a fault in it, the quickest first."""
 
@@ -47,9 +50,10 @@ Mutation: TypeAlias = tuple[ast.AST, str, Any]
 """A node, the name of its field, and what is put there."""
 
 _SWAPPED: Final[dict[type[ast.AST], type[ast.AST]]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add,
-    ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitOr: ast.BitAnd,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
+    ast.BitOr: ast.BitAnd,
 }  # fmt: skip
 _LEFT_ALONE: Final = (ast.JoinedStr, ast.Raise)
 _DELETED: Final = (ast.Expr, ast.AugAssign, ast.Raise, ast.Continue, ast.Break)
@@ -69,7 +73,7 @@ def mutations(tree: ast.AST) -> Iterator[Mutation]:
                 yield node, "value", not value
             case ast.Constant(value=int(value) | float(value)):
                 yield node, "value", value + 1
-            case ast.Constant(value=str(value)):
+            case ast.Constant(value=str(value)) if len(value.split()) < 4:
                 yield node, "value", f"{value}?"
             case ast.Return(value=value) if value is not None and not (isinstance(value, ast.Constant) and value.value is None):
                 yield node, "value", ast.Constant(None)
@@ -77,8 +81,10 @@ def mutations(tree: ast.AST) -> Iterator[Mutation]:
                 test, ast.Compare | ast.BoolOp
             ):
                 yield node, "test", test.operand if isinstance(test, ast.UnaryOp) else ast.UnaryOp(ast.Not(), test)
-            case ast.Call(func=ast.Name(id="min" | "max" as name)):
-                yield node, "func", ast.Name("max" if name == "min" else "min", ast.Load())
+            case ast.Call(func=ast.Name(id="min")):
+                yield node, "func", ast.Name("max", ast.Load())
+            case ast.Call(func=ast.Name(id="max")):
+                yield node, "func", ast.Name("min", ast.Load())
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             yield node, "operand", ast.UnaryOp(ast.Not(), node.operand)
         for name, block in ast.iter_fields(node):
@@ -104,15 +110,17 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def mutant(source: str, number: int) -> tuple[str, str]:
-    """A module with one fault in it, and the fault in words: the line, and the lines that differ."""
+    """A module with one fault in it, and the fault in words: what the line was and what it is now, without its far ends."""
     tree = ast.parse(source)
     before = ast.unparse(tree).splitlines()
     node, field, value = list(mutations(tree))[number]
     setattr(node, field, value)
     changed = ast.unparse(ast.fix_missing_locations(tree))
     after = changed.splitlines()
-    gone = next(place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1])
-    return changed, f"`{before[gone].strip()}` -> `{after[gone].strip()}`"
+    was, now = next((a.strip(), b.strip()) for a, b in zip(before, after, strict=False) if a != b)
+    start = max(0, len(os.path.commonprefix([was, now])) - 50)
+    end = max(0, len(os.path.commonprefix([was[start:][::-1], now[start:][::-1]])) - 50)
+    return changed, f"`{was[start : len(was) - end]}` -> `{now[start : len(now) - end]}`"
 
 
 def run_forked(arguments: Sequence[str], within: float) -> bool:
@@ -177,7 +185,8 @@ def examine(module: str, numbers: Callable[[int], Sequence[int]]) -> bool:
         place.write_text(changed, "utf-8")
         if run_forked(tests, within):
             survivors.append(fault)
-            print(f"  {module} {number}: {fault}{'' if fault in explained else '  (not explained)'}", flush=True)
+            why = "" if f"`{module}`: {fault}" in explained else "  (not explained)"
+            print(f"  {number} `{module}`: {fault}{why}", flush=True)
     place.write_text(source, "utf-8")
     killed = len(chosen) - len(survivors)
     print(
