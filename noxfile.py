@@ -93,6 +93,13 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Small faults in the modules that decide about writes, one at a time: the tests must see nine in ten of each module."""
+    install(session, "test")
+    session.run("python", "-m", "tests.mutation", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The main job on the embedded sandbox."""
     install(session)

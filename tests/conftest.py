@@ -29,6 +29,11 @@ _OPEN_FILES: Final = {
     "test_a_certificate_that_is_not_trusted_is_raised_at_once",  # authorities are read when a client is made
     "test_authorities_in_a_folder",
     "test_a_file_of_json_lines_that_only_its_owner_can_read",
+    "test_a_saved_plan_does_the_same_and_holds_no_secret",
+    "test_another_secret_is_another_plan",
+    "test_secrets_of_each_environment",
+    "test_a_plan_that_was_edited_or_is_of_another_format_is_refused",
+    "test_saving_is_all_or_nothing_and_for_its_owner",
 }
 
 Connect: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncEnvironments]]

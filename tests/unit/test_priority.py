@@ -15,6 +15,8 @@ from aioposthog_env.policy.rate_limit import RateLimit, RateLimitState, Slot
         (3, 0, 480, 0.0, 3),
         (5, 0, 480, 0.0, 5),
         (20, 0, 480, 0.0, 5),  # 1 % is the floor of what was seen
+        (9, 0, 101, 0.0, 3),
+        (2, 0, 101, 0.0, 2),  # rounded up
         (40, 0, 480, 0.0, 10),  # and a quarter of more
         (40, 10, 480, 0.0, 10),  # steady: what comes takes what comes back
         (10, 10, 480, 0.0, 35),  # the first quarter of it: thirty more are to come
@@ -31,6 +33,7 @@ from aioposthog_env.policy.rate_limit import RateLimit, RateLimitState, Slot
 )
 def test_how_many_slots_are_kept_free(seen: int, recent: int, most: int, always: float, kept: int) -> None:
     assert kept_free(seen, recent, most, always) == kept
+    assert always or kept_free(seen, recent, most) == kept
 
 
 def room(state: RateLimitState, now: float) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from aioposthog_env.api.endpoints import Repeat
 from aioposthog_env.errors import ConfigurationError
@@ -18,7 +19,7 @@ from aioposthog_env.policy.delivery import (
     Throttled,
     classify,
 )
-from aioposthog_env.policy.retry import Again, Attempts, GiveUp, ReadBack, RetryBudget, RetryPolicy, Return, decide
+from aioposthog_env.policy.retry import Again, Attempts, GiveUp, Jitter, ReadBack, RetryBudget, RetryPolicy, Return, decide
 
 
 def reply(status: int, body: bytes = b"{}", **headers: str) -> Reply:
@@ -45,6 +46,8 @@ DATABASE_UNAVAILABLE = b'{"type":"server_error","code":"database_unavailable","d
         (reply(101), Failed),
         (reply(201), Answered),
         (reply(204), Answered),
+        (reply(299), Answered),
+        (reply(300), Refused),
         (reply(301), Refused),
         (reply(307), Redirected),
         (reply(308), Redirected),
@@ -70,6 +73,21 @@ def test_retry_after_is_read_into_the_delivery() -> None:
 
     assert isinstance(delivery, Throttled)
     assert delivery.retry_after == 27.0
+
+
+def test_a_date_to_wait_for_is_read_against_the_date_of_the_same_answer() -> None:
+    delivery = classify(reply(429, Retry_After="Tue, 24 Nov 2026 10:00:27 GMT", Date="Tue, 24 Nov 2026 10:00:00 GMT"))
+
+    assert delivery == Throttled(delivery.reply, 27.0)  # type: ignore[union-attr]
+
+
+def test_all_values_of_a_header_that_came_more_than_once() -> None:
+    several = Reply(200, CIMultiDict([("Set-Cookie", "a=1"), ("set-cookie", "b=2")]), b"")
+
+    assert several.all("Set-Cookie") == ["a=1", "b=2"]
+    assert several.all("Link") == []
+    assert reply(200, Link="next").all("Link") == ["next"]
+    assert reply(200).all("Link") == []
 
 
 ONCE = Attempts(sent=1)
@@ -122,7 +140,26 @@ def test_a_body_that_is_too_large_is_not_asked_for_again() -> None:
     ],
 )
 def test_every_kind_of_repeat_is_bounded(delivery: Delivery, attempts: Attempts, *, goes_on: bool) -> None:
-    assert isinstance(decide(delivery, repeat=SAFE, attempts=attempts, policy=POLICY), Again) is goes_on
+    decision = decide(delivery, repeat=SAFE, attempts=attempts, policy=POLICY)
+    assert isinstance(decision, Again if goes_on else GiveUp)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "reason", "asked"),
+    [
+        (Throttled(reply(429), 3.0), "throttled", True),
+        (NotSent("refused"), "not sent", False),
+        (Lost("dropped"), "lost", False),
+        (Failed(reply(503)), "status 503", False),
+    ],
+)
+def test_what_is_paid_from_the_budget_is_what_the_server_did_not_ask_for(
+    delivery: Delivery, reason: str, *, asked: bool
+) -> None:
+    decision = decide(delivery, repeat=SAFE, attempts=Attempts(sent=1, refusals=1), policy=POLICY)
+
+    assert isinstance(decision, Again)
+    assert (decision.reason, decision.asked, decision.costs) == (reason, asked, not asked)
 
 
 def test_waits_double_up_to_the_longest_and_jitter_is_full() -> None:
@@ -159,6 +196,28 @@ def test_retry_after_is_a_minimum_that_jitter_only_adds_to(retry_after: float, r
     assert not decision.costs
 
 
+@pytest.mark.parametrize(
+    ("retry_after", "refusals", "longest_wait"),
+    [
+        (0.0, 1, 0.5),  # the jitter of the first wait
+        (2.0, 5, 3.0),  # a second at most after a short wait
+        (60.0, 10, 66.0),  # a tenth after a long one
+        (None, 5, 8.0),  # what was not said is waited as after any loss
+    ],
+)
+def test_many_that_were_refused_at_once_do_not_come_back_at_once(
+    retry_after: float | None, refusals: int, longest_wait: float
+) -> None:
+    def wait(jitter: Jitter) -> float:
+        attempts = Attempts(refusals=refusals)
+        decision = decide(Throttled(reply(429), retry_after), repeat=SAFE, attempts=attempts, policy=POLICY, jitter=jitter)
+        assert isinstance(decision, Again)
+        return decision.wait
+
+    assert wait(shortest) == (retry_after or 0.0)
+    assert wait(longest) == pytest.approx(longest_wait)
+
+
 def test_disabled_sends_once_whatever_comes_back() -> None:
     off = RetryPolicy.disabled()
 
@@ -177,6 +236,35 @@ def test_attempts_remember_whether_something_may_have_happened() -> None:
     other.count(Lost("x"))
     assert other.uncertain
     assert (attempts.sent, attempts.refusals) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "counted"),
+    [
+        (Answered(reply(200)), Attempts(sent=1)),
+        (Refused(reply(400)), Attempts(sent=1)),
+        (NotSent("x"), Attempts(sent=1)),
+        (Lost("x"), Attempts(sent=1, uncertain=True)),
+        (Failed(reply(500)), Attempts(sent=1, server_errors=1, uncertain=True)),
+        (Throttled(reply(429), 1.0), Attempts(refusals=1)),
+        (Redirected(reply(307)), Attempts(redirects=1)),
+    ],
+)
+def test_each_delivery_counts_for_the_bounds_that_it_uses_up(delivery: Delivery, counted: Attempts) -> None:
+    attempts = Attempts(sent=0, server_errors=0, refusals=0, redirects=0)
+    attempts.count(delivery)
+
+    assert attempts == counted
+    assert Attempts() == Attempts(sent=0, server_errors=0, refusals=0, redirects=0)
+
+
+def test_a_hundred_repeats_are_paid_and_then_ten_successes_each() -> None:
+    budget = RetryBudget()
+
+    assert sum(budget.spend() for _ in range(200)) == 100
+    for _ in range(101):
+        budget.give_back()
+    assert sum(budget.spend() for _ in range(200)) == 10
 
 
 def test_the_budget_runs_out_and_successes_refill_it() -> None:

@@ -20,6 +20,8 @@ NOW = "Tue, 24 Nov 2026 10:00:00 GMT"
         ("Tue, 24 Nov 2026 09:00:00 GMT", 0.0),
         ("Tue, 24 Nov 2026 12:00:30 +0200", 30.0),
         ("Tue, 24 Nov 2026 10:00:05 -0000", 5.0),
+        ("604799", 604_799.0),
+        ("604801", 604_800.0),  # a week is the longest
         ("inf", LONGEST),
         ("1e99", LONGEST),
         ("nan", None),
@@ -27,6 +29,7 @@ NOW = "Tue, 24 Nov 2026 10:00:00 GMT"
         ("", None),
         (None, None),
         ("٣", None),
+        ("Tue, ٢٤ Nov 2026 10:01:30 GMT", None),
         ("Mon, 99 Foo 20xx", None),
     ],
 )
