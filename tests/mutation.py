@@ -109,6 +109,11 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def _alike(one: str, other: str) -> int:
+    """How many characters are the same from the beginning."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def mutant(source: str, number: int) -> tuple[str, str]:
     """A module with one fault in it, and the fault in words: what the line was and what it is now, without its far ends."""
     tree = ast.parse(source)
@@ -118,8 +123,8 @@ def mutant(source: str, number: int) -> tuple[str, str]:
     changed = ast.unparse(ast.fix_missing_locations(tree))
     after = changed.splitlines()
     was, now = next((a.strip(), b.strip()) for a, b in zip(before, after, strict=False) if a != b)
-    start = max(0, len(os.path.commonprefix([was, now])) - 50)
-    end = max(0, len(os.path.commonprefix([was[start:][::-1], now[start:][::-1]])) - 50)
+    start = max(0, _alike(was, now) - 50)
+    end = max(0, _alike(was[start:][::-1], now[start:][::-1]) - 50)
     return changed, f"`{was[start : len(was) - end]}` -> `{now[start : len(now) - end]}`"
 
 

@@ -80,7 +80,6 @@ async def run_on(
     check_workers(connection, how.on)
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
     by_id = names_ids(ids, choice)
-    check_workers(how.on, connection)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
         for site in sites:
             _check_kind(site, start)
