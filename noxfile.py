@@ -19,7 +19,7 @@ LICENCES = ["MIT", "BSD", "Apache", "ISC", "PSF", "Python Software Foundation", 
 def install(session: nox.Session, *groups: str) -> None:
     """The package with its extras, and what the named groups hold."""
     wanted = [line for group in groups for line in nox.project.dependency_groups(GROUPS, group)]
-    session.install("-e", ".[cli,report,workers,otel]", *wanted)
+    session.install("-e", f".{EXTRAS}", *wanted)
 
 
 @nox.session
@@ -117,7 +117,7 @@ def versions(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions that pyproject.toml allows of what it names."""
     session.install("uv")
-    wanted = ["-e", ".[cli,report,otel,keyring]", "--group", "test"]
+    wanted = ["-e", f".{EXTRAS}", "--group", "test"]
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", *wanted)
     session.run("pytest", *(session.posargs or ["--ignore=tests/reports/test_page.py"]))
 
@@ -142,7 +142,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "venv", str(place / "empty"))
     python = str(place / "empty" / "bin" / "python")
     wanted = nox.project.dependency_groups(GROUPS, "test")
-    session.run(python, "-m", "pip", "install", "-q", f"{wheel}[cli,report,otel]", *wanted, external=True)
+    session.run(python, "-m", "pip", "install", "-q", f"{wheel}{EXTRAS}", *wanted, external=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(place, filter="data")
     (source,) = (one for one in place.glob("aioposthog_env-*") if one.is_dir())

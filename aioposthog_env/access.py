@@ -13,7 +13,7 @@ from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
 
 _ADMIN: Final = 8
-"""``effective_membership_level`` of an admin; 1 is a member, 15 an owner (contract 3.1)."""
+"""``effective_membership_level`` of an admin; 1 is a member, 15 an owner."""
 
 Verdict: TypeAlias = Literal["allowed", "refused", "unknown"]
 

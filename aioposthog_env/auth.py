@@ -1,6 +1,6 @@
 """Credentials: what proves who is calling, and where it may be sent.
 
-Three kinds are accepted (contract 1.2): a personal API key, an OAuth access token, and a browser session. Each knows the
+Three kinds are accepted: a personal API key, an OAuth access token, and a browser session. Each knows the
 headers it sends and refuses values that are something else, such as a project token. ``Host`` says where they go.
 """
 

@@ -1,11 +1,11 @@
 """What spans several requests: the list of environments, and an activity log.
 
-PostHog's list has no defined order (contract 5): while it is paged through, a write elsewhere can move an environment from
+PostHog's list has no defined order: while it is paged through, a write elsewhere can move an environment from
 a page not yet read to one already read, and it would be missed. So the list is asked for in one large page, the distinct
 ids are held against the server's ``count``, and where they differ it is read again.
 
 The activity log is newest first and grows while it is read, which repeats entries; they are dropped. A page past the end is
-a 500 on some servers (contract 2.7), so the number of pages is computed and the page past the end is never asked for.
+a 500 on some servers, so the number of pages is computed and the page past the end is never asked for.
 """
 
 from collections.abc import AsyncIterator

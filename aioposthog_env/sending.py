@@ -54,7 +54,7 @@ class Options:
 class Turns:
     """Lets writes to one environment go one after the other.
 
-    Up to 2026 a PATCH writes all columns back that it has read, so of two at the same time one is lost (contract 0).
+    Up to 2026 a PATCH writes all columns back that it has read, so of two at the same time one is lost.
     """
 
     def __init__(self) -> None:

@@ -300,7 +300,7 @@ class PostHogSession:
 
 
 def _granted(key: KeyInfo, given: Grant) -> Grant:
-    # An empty list of projects is no limit; an empty list of scopes is no scope (contract 1.3, 1.4).
+    # An empty list of projects is no limit; an empty list of scopes is no scope.
     scopes = frozenset(key.scopes) if isinstance(key.scopes, list) else None
     projects = frozenset(key.scoped_teams) if isinstance(key.scoped_teams, list) else None
     return Grant(given.kind, scopes, given.projects if given.projects is not None else projects)

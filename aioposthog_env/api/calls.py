@@ -26,7 +26,7 @@ from aioposthog_env.models.validation import check
 T = TypeVar("T")
 
 _LONGEST_PRODUCT_TYPE: Final = 255
-"""Longer ones crash older servers (contract 10)."""
+"""Longer ones crash older servers."""
 
 
 @attrs.frozen

@@ -73,7 +73,7 @@ class Endpoint:
 
     @property
     def publishes_scope(self) -> bool:
-        """Whether tokens are accepted at all. An action without a scope takes a session only (contract 2.4)."""
+        """Whether tokens are accepted at all. An action without a scope takes a session only."""
         return self.scope is not None or self.target is Target.KEY
 
 

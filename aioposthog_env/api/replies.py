@@ -222,7 +222,7 @@ _BEING_DELETED: Final = re.compile(r"(being|pending|already).*delet", re.I)
 def absorbed(endpoint: Endpoint, status: int, body: bytes) -> bool:
     """Whether an error means that an earlier attempt of the same call did the work.
 
-    After a lost DELETE, 404 says it is gone, and newer servers answer 400 while it is being deleted (contract 2.4).
+    After a lost DELETE, 404 says it is gone, and newer servers answer 400 while it is being deleted.
     """
     if endpoint is not DELETE:
         return False

@@ -1,6 +1,6 @@
 """The three URL styles, and which one to try next.
 
-PostHog has served environments under three paths, and which of them works depends on its age (contract 2.1):
+PostHog has served environments under three paths, and which of them works depends on its age:
 
 * ``nested`` ``/api/projects/{project}/environments/{id}/``, the documented one: broken for reads on a 2024 server, fine
   in 2025, refused with 403 since 2026;
@@ -27,7 +27,7 @@ Style: TypeAlias = Literal["nested", "root", "project"]
 Routes: TypeAlias = Literal["auto", "nested", "root", "project"]
 
 NESTED_REFUSAL: Final = b"Multiple environments per project are no longer available"
-"""How current servers refuse the nested path, before they even look at the credential (contract 2.2)."""
+"""How current servers refuse the nested path, before they even look at the credential."""
 ENDPOINT_NOT_FOUND: Final = b"Endpoint not found."
 PROJECT_NOT_FOUND: Final = b"Project not found."
 

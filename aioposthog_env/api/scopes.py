@@ -1,8 +1,8 @@
 """Required against granted: may this credential make this call? Judged only where it is certain.
 
 A scope that is missing is refused only where the credential's scopes are known. An action that publishes no scope is
-refused for every token by its kind, because no scope would help (contract 1.4, 2.4). Limits of a key to organizations are
-never judged here: PostHog holds them against the organization that the key's owner last looked at (contract 1.4).
+refused for every token by its kind, because no scope would help. Limits of a key to organizations are
+never judged here: PostHog holds them against the organization that the key's owner last looked at.
 """
 
 from collections.abc import Collection, Iterable
@@ -55,7 +55,7 @@ def needed_for_update(fields: Collection[str], era: Era, config_fields: Collecti
     """The scope that a settings PATCH needs.
 
     In 2025 a body of config fields alone needed only ``project:read``; since 2026 it always needs ``project:write``
-    (contract 2.4). Where the era is not known, only the lesser scope is certain, and the server decides.
+    . Where the era is not known, only the lesser scope is certain, and the server decides.
 
     Args:
         fields: The keys of the body.

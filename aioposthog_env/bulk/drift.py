@@ -15,7 +15,7 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue
 
 OWN: Final = frozenset({"name", "primary_dashboard", "default_data_theme"})
-"""Settings that differ by their nature, or that read back otherwise than they were written (contract 6.6)."""
+"""Settings that differ by their nature, or that read back otherwise than they were written."""
 
 
 @attrs.frozen(kw_only=True)

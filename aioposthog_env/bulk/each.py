@@ -9,7 +9,7 @@ import attrs
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import ACTIVITY, UPDATE, Endpoint
-from aioposthog_env.api.routes import place_of as place_of
+from aioposthog_env.api.routes import place_of
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.queued import QueuedRun, TaskQueue
 from aioposthog_env.bulk.record import Recording, RunRecord, body_digest

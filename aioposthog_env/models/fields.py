@@ -13,7 +13,7 @@ MergeRule: TypeAlias = Literal["replace", "merge", "merge_per_key"]
 
 @attrs.frozen(kw_only=True)
 class FieldFacts:
-    """What is known of a setting beside its type (contract 3.2).
+    """What is known of a setting beside its type.
 
     Attributes:
         eras: The generations that have it: letters of ``ABCD``.

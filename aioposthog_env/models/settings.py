@@ -255,7 +255,7 @@ FACTS: Final[Mapping[str, FieldFacts]] = {field.name: field.metadata["facts"] fo
 """The facts of every setting, by its name."""
 
 CONFIG_FIELDS_B: Final = frozenset(name for name, facts in FACTS.items() if "B" in facts.eras) - {"name"}
-"""For a PATCH of these alone the servers of 2025 ask for ``project:read`` only (contract 2.4)."""
+"""For a PATCH of these alone the servers of 2025 ask for ``project:read`` only."""
 
 MEMBER_SAFE_FIELDS: Final = frozenset(
     {
@@ -270,4 +270,4 @@ MEMBER_SAFE_FIELDS: Final = frozenset(
         "surveys_opt_in",
     }
 )
-"""Since 2026 a project's admin alone may change any other setting (contract 2.5)."""
+"""Since 2026 a project's admin alone may change any other setting."""

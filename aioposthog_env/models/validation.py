@@ -1,6 +1,6 @@
 """What no PostHog takes, found before anything is sent, and all of it at once.
 
-Only what every generation that has the setting refuses is refused here (contract 3.2): null where there is none, ranges,
+Only what every generation that has the setting refuses is refused here: null where there is none, ranges,
 lengths, closed choices, known keys, and values of another type than declared. Time zones, currencies, product types and
 attribution modes differ between servers and pass.
 """

@@ -96,7 +96,7 @@ _SAME_VERB_REDIRECTS: Final = frozenset({307, 308})
 def classify(reply: Reply) -> Delivery:
     """Sort an answer by its status.
 
-    A 503 that says ``database_unavailable`` is sent before the handler runs (contract 4.2), like a 429; any other 5xx may
+    A 503 that says ``database_unavailable`` is sent before the handler runs, like a 429; any other 5xx may
     come from a proxy while the handler goes on. A 1xx as the whole answer, such as an offer of another protocol, tells no more.
     """
     status = reply.status

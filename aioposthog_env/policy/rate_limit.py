@@ -1,7 +1,7 @@
 """PostHog's rate limit, mirrored: two sliding logs, a gate, and a share. Pure: the clock is an argument.
 
 The server keeps, per personal API key, the times of the requests it let through: at most 480 in any 60 s and 4,800 in any
-3,600 s (contract 4.3). The mirror never lets a request leave that the server would refuse, as long as nobody else uses the
+3,600 s. The mirror never lets a request leave that the server would refuse, as long as nobody else uses the
 key. The server stamps a request at some instant between its departure and its answer. So a slot counts as taken from the
 departure on, and becomes free one window after the *answer*: at that instant the server's own stamp has left its window
 too, whatever the latency was. The window is held a little longer than it is, since no two clocks run at the same speed.

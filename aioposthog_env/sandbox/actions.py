@@ -76,7 +76,7 @@ def create(asked: Asked) -> dict[str, Any]:
 
 
 def _prefilled(letter: str) -> dict[str, Any]:
-    """What a new environment has that was not asked for (contract 2.5)."""
+    """What a new environment has that was not asked for."""
     if letter == "D":
         cohort = {"key": "id", "type": "cohort", "value": 1, "operator": "not_in"}
         return {"test_account_filters": [cohort], "extra_settings": {"recorder_script": "posthog-recorder"}}

@@ -80,7 +80,7 @@ PRODUCTS: Final = frozenset(
         "workflows",
     }
 )
-"""The products that the newest generation knows (contract 3.4)."""
+"""The products that the newest generation knows."""
 
 _NO_PRODUCT: Final = "product_type is required"
 _LONGEST_PRODUCT: Final = 255

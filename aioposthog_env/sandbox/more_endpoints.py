@@ -1,4 +1,4 @@
-"""What the servers have beside the endpoints that the client calls (contract 2.4): rows of the same kind."""
+"""What the servers have beside the endpoints that the client calls: rows of the same kind."""
 
 from typing import Final
 

@@ -30,7 +30,7 @@ import attrs
 
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import UPDATE
-from aioposthog_env.bulk.each import place_of
+from aioposthog_env.api.routes import place_of
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, QueueError

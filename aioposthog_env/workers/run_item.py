@@ -3,8 +3,8 @@
 from typing import Any, cast
 
 from aioposthog_env.api.calls import Call
+from aioposthog_env.api.routes import place_of
 from aioposthog_env.auth import credential_digest
-from aioposthog_env.bulk.each import place_of
 from aioposthog_env.bulk.outcome import Outcome, failure
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import (

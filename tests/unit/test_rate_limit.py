@@ -16,7 +16,7 @@ SMALL = (RateLimit(5, 10.0), RateLimit(12, 60.0))
 
 
 class Server:
-    """PostHog's throttle (contract 4.3): both logs are asked for each request, each records what it lets through."""
+    """PostHog's throttle: both logs are asked for each request, each records what it lets through."""
 
     def __init__(self, limits: tuple[RateLimit, ...]) -> None:
         self.logs: list[tuple[RateLimit, deque[float]]] = [(limit, deque()) for limit in limits]

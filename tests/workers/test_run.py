@@ -21,7 +21,7 @@ from aioposthog_env import (
     Workers,
 )
 from tests.conftest import connect, logged_in
-from tests.workers.conftest import at_work, working
+from tests.workers.conftest import at_work, submitted, working
 from tests.workers.worker import POLICY
 
 
@@ -144,7 +144,7 @@ async def test_the_queue_holds_a_bounded_number_of_jobs(redis: str) -> None:
         run = environments.each(sandbox.environment_ids, on=Workers(redis, in_flight=8)).update(TeamSettings(timezone="UTC"))
         found = 0
         async with run as outcomes, Redis.from_url(redis, decode_responses=True) as client:
-            await anyio.sleep(0.5)
+            await submitted(redis, 8)
             assert len(await client.keys("*:job:*")) == 8
             assert await client.xlen("aioposthog-env:queue:stream") == 8
             async with at_work(sandbox, redis):
@@ -191,7 +191,7 @@ async def test_redis_that_is_gone_ends_the_run_which_can_be_taken_up(valkey: Val
             return each.rotate_secret_token()
 
         async with rotation(patience=0.5) as outcomes:
-            await anyio.sleep(0.5)
+            await submitted(redis, 3)
             port = valkey.port
             valkey.terminate()
             found = [outcome async for outcome in outcomes]
@@ -211,10 +211,11 @@ async def test_a_coordinator_that_was_cancelled_takes_its_jobs_up(redis: str, tm
     async with Sandbox(5) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
         each = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
         async with each.rotate_secret_token():
-            await anyio.sleep(0.5)
+            await submitted(redis, 5)
         async with at_work(sandbox, redis):
-            await anyio.sleep(1)  # the workers go on alone
-            assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in sandbox.environment_ids)
+            with anyio.fail_after(30):
+                while any(sandbox.effects["rotate_secret_token", id] == 0 for id in sandbox.environment_ids):
+                    await anyio.sleep(0.02)  # the workers go on alone
             again = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
             report = await again.rotate_secret_token(sink=tmp_path / "secrets.jsonl")
         assert report.counts["succeeded"] == 5
@@ -229,7 +230,7 @@ async def test_a_coordinator_that_was_killed_before_it_submitted_knows_that_noth
     async with Sandbox(3) as sandbox, logged_in(sandbox) as environments:
         each = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis))
         async with each.rotate_secret_token():
-            await anyio.sleep(0.5)
+            await submitted(redis, 3)
         async with Redis.from_url(redis, decode_responses=True) as client:
             for key in await client.keys("*:job:*"):
                 await client.hdel(key, "item")
@@ -256,7 +257,7 @@ async def test_an_outcome_that_cannot_be_read_ends_the_run(redis: str) -> None:
     async with Sandbox(1) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
         run = environments.each([1], on=Workers(redis)).update(TeamSettings(timezone="UTC"))
         async with run as outcomes, Redis.from_url(redis, decode_responses=True) as client:
-            await anyio.sleep(0.5)
+            await submitted(redis, 1)
             job = str((await client.keys("*:job:*"))[0])
             await client.xadd(job.rpartition(":")[0].replace(":job:", ":outcomes:"), {"outcome": "{}"})
             found = [outcome async for outcome in outcomes]
@@ -289,7 +290,7 @@ async def test_an_answer_that_was_lost_is_unknown_here_too(redis: str) -> None:
 async def test_a_job_that_workers_cannot_read_fails_and_is_not_waited_for(redis: str) -> None:
     async with Sandbox(2) as sandbox, logged_in(sandbox) as environments:
         async with environments.each([1, 2], on=Workers(redis)).rotate_secret_token() as outcomes:
-            await anyio.sleep(0.5)
+            await submitted(redis, 2)
             async with Redis.from_url(redis, decode_responses=True) as client:
                 (key,) = await client.keys("*:job:*:1")
                 await client.hset(key, "item", '{"of": "another version"}')
