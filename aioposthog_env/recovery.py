@@ -242,7 +242,8 @@ async def watch(
         if over or seen.verdict in {Verdict.HAPPENED, Verdict.UNCLEAR}:
             return seen
         left = settle - (anyio.current_time() - began)
-        await anyio.sleep(_FIRST_PAUSE if late else max(0.0, min(pause, left)))
+        # Never less: a timer may fire before its time by the clock's resolution, and then nothing would be left to wait for.
+        await anyio.sleep(max(_FIRST_PAUSE, min(pause, left)))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

@@ -41,7 +41,7 @@ TESTS: Final[dict[str, list[str]]] = {
     "policy/retry.py": ["tests/unit/test_retry.py", "tests/unit/test_public_names.py"],
     "policy/retry_after.py": ["tests/unit/test_retry_after.py"],
     "recovery.py": ["tests/unit/test_recovery.py", "tests/sandbox/test_reading_back.py", "tests/safety/test_edges.py"],
-    "bulk/journal.py": [_JOURNAL, _PLANS, *_SLOW],
+    "bulk/journal.py": [_JOURNAL, _PLANS, "tests/safety/test_rotation.py", *_SLOW],
     "bulk/plan.py": [_PLANS, "tests/unit/test_drift.py", *_SLOW],
 }  # fmt: skip
 """By module, the tests that are to see a fault in it, the quickest first."""
@@ -123,9 +123,15 @@ def mutant(source: str, number: int) -> tuple[str, str]:
     changed = ast.unparse(ast.fix_missing_locations(tree))
     after = changed.splitlines()
     was, now = next((a.strip(), b.strip()) for a, b in zip(before, after, strict=False) if a != b)
-    start = max(0, _alike(was, now) - 50)
-    end = max(0, _alike(was[start:][::-1], now[start:][::-1]) - 50)
+    start = _alike(was, now)
+    end = _alike(was[start:][::-1], now[start:][::-1])
     return changed, f"`{was[start : len(was) - end]}` -> `{now[start : len(now) - end]}`"
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters need not be shown: two texts begin with them and with fifty more."""
+    first = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return max(0, first - 50)
 
 
 def run_forked(arguments: Sequence[str], within: float) -> bool:

@@ -32,6 +32,7 @@ from aioposthog_env import (
     Secret,
     TeamSettings,
 )
+from aioposthog_env.bulk.journal import Item
 from aioposthog_env.bulk.journal_file import open_file
 from tests.conftest import QUICK, connect, logged_in
 
@@ -774,6 +775,50 @@ async def test_the_summary_of_a_run(path: Path) -> None:
         unknown = next(item for item in await Journal(path).items() if item.state == "unknown")
         assert "may or may not have happened" in (unknown.error or "")
         assert unknown.attempts > 1
+
+
+async def test_a_journal_that_holds_no_run_says_so(path: Path) -> None:
+    async with Journal(path) as journal:
+        with pytest.raises(JournalError, match=r"holds no run 'main'; it holds none\.$"):
+            await journal.find("main")
+
+
+async def test_the_key_of_a_run_is_that_of_no_other_and_outlives_its_credential(path: Path) -> None:
+    async def key() -> str:
+        async with Journal(path) as journal:
+            number, _ = await journal.find("main")
+            return await journal.key(number)
+
+    async with scene() as (_, environments):
+        await environments.each([1], journal=path).rotate_secret_token()
+    first = await key()
+    rewrite(path, "UPDATE runs SET credential = 'another'")
+    assert await key() == first
+    keys = [first]
+    for column in ("host", "endpoint", "body", "started"):
+        rewrite(path, f"UPDATE runs SET {column} = '1'")
+        keys.append(await key())
+    assert len(set(keys)) == 5
+    assert {len(one) for one in keys} == {32}
+
+
+@pytest.mark.parametrize(
+    ("state", "intended", "in_doubt"),
+    [
+        ("unfinished", 1.0, True),
+        ("intended", 1.0, True),
+        ("unknown", 1.0, True),
+        ("unknown", None, False),  # it was never about to be sent
+        ("failed", 1.0, False),
+        ("succeeded", 1.0, False),
+        ("undone", 1.0, False),
+    ],
+)
+def test_what_is_in_doubt(state: str, intended: float | None, *, in_doubt: bool) -> None:
+    nothing = dict.fromkeys(("project", "finished", "body", "marks", "asked", "before", "after", "error"))
+    item = Item(environment=1, state=state, intended=intended, attempts=1, **nothing)
+    assert item.in_doubt is in_doubt
+    assert item.done is (state == "succeeded")
 
 
 async def test_a_key_is_not_taken_where_only_a_session_will_do_and_no_file_is_made(path: Path) -> None:

@@ -3,13 +3,14 @@
 import random
 import stat
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import anyio
 import attrs
+import msgspec
 import pytest
 
 from aioposthog_env import (
@@ -23,7 +24,11 @@ from aioposthog_env import (
     StateChangedError,
     TeamSettings,
 )
+from aioposthog_env.api.era import Era
+from aioposthog_env.bulk.plan import FieldChange, differences
 from aioposthog_env.models.configs import NetworkPayloadCaptureConfig
+from aioposthog_env.models.converter import unstructure
+from aioposthog_env.models.environment import Environment
 from tests.conftest import connect, logged_in
 
 
@@ -123,6 +128,7 @@ async def test_merged_objects_differ_by_what_is_asked_and_say_what_they_keep() -
         plan = await environments.plan(TeamSettings(survey_config={"a": 1}), [1])
         assert not plan.changing
         assert "survey_config keeps b: PATCH cannot remove a key" in str(plan)
+        assert [(note.name, note.kind) for _, note in plan.notes] == [("survey_config", "keeps keys")]
         plan = await environments.plan(TeamSettings(survey_config={"a": 3}), [1])
         await environments.apply(plan)
         assert sandbox.environment(1).settings["survey_config"] == {"a": 3, "b": 2}
@@ -153,6 +159,33 @@ async def test_what_only_admins_may_change_is_noted_for_others() -> None:
         settings = TeamSettings(timezone="Europe/Berlin", surveys_opt_in=True)
         assert await noted(sandbox, settings) == []
         assert await noted(sandbox, settings, user=sandbox.member) == [("timezone", "admins only")]
+
+
+@pytest.mark.parametrize(
+    ("era", "admins_only"),
+    [
+        (Era.B, ["receive_org_level_activity_logs"]),
+        (Era.C, ["receive_org_level_activity_logs", "timezone"]),
+        (Era.D, ["receive_org_level_activity_logs", "timezone"]),
+    ],
+)
+def test_since_when_only_admins_may_change_most_settings(era: Era, admins_only: list[str]) -> None:
+    wanted = TeamSettings(timezone="Europe/Berlin", surveys_opt_in=True, receive_org_level_activity_logs=True)
+    shown = TeamSettings(timezone="UTC", surveys_opt_in=False, receive_org_level_activity_logs=False)
+    for level, expected in ((1, admins_only), (8, [])):
+        environment = Environment(id=1, name="x", settings=shown, effective_membership_level=level)
+        plan = differences(wanted, environment, era, datetime(2026, 1, 1, tzinfo=UTC))
+        assert [note.name for note in plan.notes if note.kind == "admins only"] == expected
+        assert [change.name for change in plan.changes] == sorted(unstructure(wanted))
+
+
+def test_a_long_value_is_shown_shortened() -> None:
+    def shown(value: str) -> str:
+        return str(FieldChange(name="name", before=None, after=value, digest=None, desired="", sensitive=False))
+
+    assert shown("x" * 58) == f'name: (not shown) -> "{"x" * 58}"'
+    assert shown("x" * 59) == f'name: (not shown) -> "{"x" * 58}…'
+    assert str(FieldChange(name="name", before=1, after=2, digest="d", desired="")) == "name: 1 -> 2"
 
 
 async def test_keys_that_the_server_keeps_for_itself_and_settings_it_does_not_show_are_noted() -> None:
@@ -243,6 +276,8 @@ async def test_a_plan_that_was_edited_or_is_of_another_format_is_refused(tmp_pat
     path.write_text(text.replace('"format": 2', '"format": 1'))
     with pytest.raises(ConfigurationError, match=r"another version of this library \(format 1.*Make a new plan"):
         Plan.load(path)
+    with pytest.raises(ValueError, match="another format"):
+        Plan.from_json(msgspec.json.decode(path.read_bytes()))
 
 
 async def test_saving_is_all_or_nothing_and_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +317,9 @@ async def test_nothing_that_a_server_says_reaches_the_terminal_raw() -> None:
         answer = {"type": "invalid_request", "code": "not_found", "detail": "\x1b[2Jno", "attr": None}
         sandbox.answer_next("retrieve", 404, answer, times=1)
         for wanted in (TeamSettings(survey_config={"a": 1}), TeamSettings(survey_config={})):
-            assert "\x1b" not in str(await environments.plan(wanted, [1, 2]))
+            text = str(await environments.plan(wanted, [1, 2]))
+            assert "\x1b" not in text
+        assert "1 ! survey_config keeps \ufffd[2Jkey: PATCH" in text
 
 
 async def test_a_plan_of_another_host_is_refused() -> None:

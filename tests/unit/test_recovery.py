@@ -1,16 +1,35 @@
 """What an environment tells about a call whose answer was lost."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import anyio
 import pytest
 
 from aioposthog_env.api import endpoints
 from aioposthog_env.auth import Secret
+from aioposthog_env.models.differences import digests
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.delivery import Failed, Lost, Reply
 from aioposthog_env.policy.retry import RetryPolicy
-from aioposthog_env.recovery import Marks, Plan, Verdict, compare, created_since, handler_is_over, judge, marks
+from aioposthog_env.recovery import (
+    BeforeWrite,
+    Doubt,
+    Marks,
+    Plan,
+    Verdict,
+    Watch,
+    compare,
+    compare_settings,
+    created_since,
+    handler_is_over,
+    how_lost,
+    judge,
+    marks,
+    outcome_unknown,
+    watch,
+)
 
 
 def rotated(secret: str | None, backup: str | None) -> Marks:
@@ -81,6 +100,8 @@ def test_what_is_not_shown_leaves_no_mark() -> None:
         assert marks(endpoint, bare) is None
     empty = Environment(id=1, name="x", settings=TeamSettings(conversations_settings=None))
     assert marks(endpoints.GENERATE_CONVERSATIONS_PUBLIC_TOKEN, empty) == {"token": None}
+    half = Environment(id=1, name="x", secret_api_token=Secret("phs_" + "a" * 40))
+    assert marks(endpoints.ROTATE_SECRET_TOKEN, half) is None
 
 
 def test_only_the_servers_own_500_says_that_the_handler_is_over() -> None:
@@ -116,3 +137,156 @@ def test_what_a_lost_create_may_have_made(
     namesakes: list[tuple[int, datetime | None]], sent: datetime | None, words: str
 ) -> None:
     assert created_since(namesakes, sent).endswith(words)
+
+
+def test_how_an_answer_was_lost_in_words() -> None:
+    assert how_lost(Failed(Reply(502, {}, b""))) == "the answer was status 502"
+    assert how_lost(Lost("the connection broke")) == "the answer was lost: the connection broke"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "look"),
+    [
+        ("create", "list the environments and look for the name"),
+        ("rotate_secret_token", "the backup is the old secret"),
+        ("reset_token", "compare its project token"),
+        ("generate_conversations_public_token", "among its conversations settings"),
+        ("add_product_intent", "look at its product intents"),
+        ("complete_product_onboarding", "look at its product intents"),
+        ("delete_secret_token_backup", "retrieve the environment"),
+    ],
+)
+def test_an_unknown_outcome_says_where_to_look(endpoint: str, look: str) -> None:
+    error = outcome_unknown(endpoint, ["lost", "after 0.1 s: unchanged", "after 5.0 s: unchanged"])
+    assert str(error).endswith(f"{look}.")
+    assert "(lost; after 5.0 s: unchanged)" in str(error)
+    assert list(error.observations) == ["lost", "after 0.1 s: unchanged", "after 5.0 s: unchanged"]
+    assert "(lost)" in str(outcome_unknown(endpoint, ["lost"]))
+
+
+UTC_ZONE, BERLIN, TOKYO = (TeamSettings(timezone=zone) for zone in ("UTC", "Europe/Berlin", "Asia/Tokyo"))
+
+
+@pytest.mark.parametrize(
+    ("expected", "now", "plan"),
+    [
+        (UTC_ZONE, UTC_ZONE, Plan.ACT),
+        (UTC_ZONE, BERLIN, Plan.DONE),
+        (UTC_ZONE, TOKYO, Plan.CHANGED),
+        (None, TOKYO, Plan.ACT),
+        (None, BERLIN, Plan.DONE),
+    ],
+)
+def test_settings_held_against_the_environment(expected: TeamSettings | None, now: TeamSettings, plan: Plan) -> None:
+    known = None if expected is None else digests(expected, ["timezone"])
+    assert compare_settings(BERLIN, known, now, "E") is plan
+
+
+def test_each_setting_that_is_not_as_desired_must_be_as_planned() -> None:
+    before = TeamSettings(timezone="UTC", anonymize_ips=False)
+    expected = digests(before, ["timezone", "anonymize_ips"])
+    wanted = TeamSettings(timezone="Europe/Berlin", anonymize_ips=True)
+    for anonymize_ips in (True, False):
+        half = TeamSettings(timezone="Asia/Tokyo", anonymize_ips=anonymize_ips)
+        assert compare_settings(wanted, expected, half, "E") is Plan.CHANGED
+        half = TeamSettings(timezone="UTC", anonymize_ips=anonymize_ips)
+        assert compare_settings(wanted, expected, half, "E") is Plan.ACT
+
+
+def test_a_doubt_is_nothing_known_and_no_step_before_a_write_is_taken_unasked() -> None:
+    doubt, before = Doubt(before=None, age=0.0), BeforeWrite()
+    assert not doubt.happened
+    assert not doubt.unsent
+    assert not before.read
+
+
+# Looking after a lost answer, on a virtual clock
+
+
+class Looks:
+    """What each look shows, the last for ever: the secret and its backup, or None where it fails."""
+
+    def __init__(self, *shown: tuple[str | None, str | None] | None, takes: float = 0.0) -> None:
+        self._shown = list(shown)
+        self._takes = takes
+        self.at: list[float] = []
+
+    async def read(self) -> tuple[Environment, Any] | None:
+        self.at.append(anyio.current_time())
+        await anyio.sleep(self._takes)
+        shown = self._shown.pop(0) if len(self._shown) > 1 else self._shown[0]
+        if shown is None:
+            return None
+        secret, backup = (None if token is None else Secret(token) for token in shown)
+        return Environment(id=1, name="x", secret_api_token=secret, secret_api_token_backup=backup), f"answer {len(self.at)}"
+
+    async def after(self, settle: float) -> Watch:
+        """Look, after a rotation from a to b was lost."""
+        began = anyio.current_time()
+        before: Marks = {"secret": Secret("a").digest(), "backup": None}
+        seen = await watch(endpoints.ROTATE_SECRET_TOKEN, before, self.read, settle)
+        self.at = [round(at - began, 3) for at in self.at]
+        return seen
+
+
+SAME, ROTATED, TWICE = ("a", None), ("b", "a"), ("c", "b")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("settle", "at"),
+    [
+        (0.0, [0.0]),
+        (10.0, [0.0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 10.0]),
+        (20.0, [0.0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 11.3, 16.3, 20.0]),
+    ],
+)
+async def test_pauses_grow_to_five_seconds_and_the_last_look_is_at_the_settle_time(settle: float, at: list[float]) -> None:
+    looks = Looks(SAME)
+    seen = await looks.after(settle)
+    assert looks.at == at
+    assert seen.verdict is Verdict.UNCHANGED
+    assert seen.environment == f"answer {len(at)}"
+    assert seen.observations[-1].startswith(f"after {settle:.1f} s: unchanged (secret {Secret('a').digest()[:8]}, backup none")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("shown", "verdict"), [(ROTATED, Verdict.HAPPENED), (TWICE, Verdict.UNCLEAR)])
+async def test_a_change_ends_the_looking(shown: tuple[str, str], verdict: Verdict) -> None:
+    looks = Looks(None, SAME, shown)
+    seen = await looks.after(60.0)
+    assert looks.at == [0.0, 0.1, 0.3]
+    assert (seen.verdict, seen.environment) == (verdict, "answer 3")
+    assert [one.split(" (")[0] for one in seen.observations] == [
+        "after 0.0 s: the environment could not be read",
+        "after 0.1 s: unchanged",
+        f"after 0.3 s: {verdict.value}",
+    ]
+
+
+@pytest.mark.looptime
+async def test_a_failing_look_after_the_settle_time_is_tried_three_times_more() -> None:
+    looks = Looks(SAME, None)
+    seen = await looks.after(0.2)
+    assert looks.at == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert seen.verdict is None
+    looks = Looks(SAME, None, None, None, None, SAME)
+    seen = await looks.after(0.2)
+    assert looks.at == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert seen.verdict is Verdict.UNCHANGED
+
+
+@pytest.mark.looptime
+async def test_a_look_that_began_before_the_settle_time_does_not_tell_that_nothing_has_changed() -> None:
+    looks = Looks(SAME, ROTATED, takes=1.0)
+    seen = await looks.after(0.5)
+    assert looks.at == [0.0, 1.1]
+    assert seen.verdict is Verdict.HAPPENED
+    assert [one[:11] for one in seen.observations] == ["after 1.0 s", "after 2.1 s"]
+
+
+@pytest.mark.looptime
+async def test_the_time_that_a_look_takes_is_part_of_the_settle_time() -> None:
+    looks = Looks(SAME, takes=0.1)
+    await looks.after(1.0)
+    assert looks.at == [0.0, 0.2, 0.5, 1.0]
