@@ -53,8 +53,7 @@ if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[1], 'item') == 0 then return {'
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return {'held', redis.call('PTTL', KEYS[2])} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-local begun
-if holder then begun = tonumber(redis.call('HGET', KEYS[1], 'begun')) else begun = redis.call('HINCRBY', KEYS[1], 'begun', 1) end
+local begun = redis.call('HINCRBY', KEYS[1], 'begun', holder and 0 or 1)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 local sent, age, now = redis.call('HGET', KEYS[1], 'sent'), '', redis.call('TIME')
 if sent then age = tostring(now[1] - sent) end
