@@ -20,7 +20,7 @@ CHOICE = Group("Which environments", sort_key=0)
 WORKERS = Group("Workers", sort_key=2)
 QUEUE: Final = "aioposthog-env"
 _SHOWN = 12
-_LONGEST = 20
+LONGEST: Final = 20
 """Digits of a number beyond 63 bits; Python refuses to read thousands of them."""
 
 
@@ -85,7 +85,7 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
     words = text.split()
-    if bad := next((word for word in words if not (word.isascii() and word.isdigit() and len(word) < _LONGEST)), None):
+    if bad := next((word for word in words if not (word.isascii() and word.isdigit() and len(word) < LONGEST)), None):
         raise ConfigurationError(f"{choice.ids_from} holds {bad[:40]!r}, which is not the id of an environment.")
     return (*ids, *map(int, words))
 
