@@ -109,11 +109,6 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _alike(one: str, other: str) -> int:
-    """How many characters are the same from the beginning."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
 def mutant(source: str, number: int) -> tuple[str, str]:
     """A module with one fault in it, and the fault in words: what the line was and what it is now, without its far ends."""
     tree = ast.parse(source)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from aioposthog_env.cli.choice import LONGEST
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.converter import structure
 from aioposthog_env.models.differences import SENSITIVE
@@ -24,10 +25,10 @@ def parse_assignments(what: Sequence[str]) -> tuple[list[int], TeamSettings]:
     for item in what:
         if "=" in item:
             assignments.append(item)
-        elif item.isascii() and item.isdigit() and int(item) > 0:
+        elif item.isascii() and item.isdigit() and len(item) < LONGEST and int(item) > 0:
             ids.append(int(item))
         else:
-            raise ConfigurationError(f"{item!r} is neither the id of an environment nor NAME=VALUE.")
+            raise ConfigurationError(f"{item[:40]!r} is neither the id of an environment nor NAME=VALUE.")
     _must_name(ids)
     return ids, assigned(assignments)
 

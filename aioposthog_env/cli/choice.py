@@ -12,7 +12,7 @@ from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
 
 _SHOWN: Final = 12
-_LONGEST: Final = 20
+LONGEST: Final = 20
 """Digits of a number beyond 63 bits; Python refuses to read thousands of them."""
 
 
@@ -34,7 +34,7 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
     words = text.split()
-    if bad := next((word for word in words if not (word.isascii() and word.isdigit() and len(word) < _LONGEST)), None):
+    if bad := next((word for word in words if not (word.isascii() and word.isdigit() and len(word) < LONGEST)), None):
         raise ConfigurationError(f"{choice.ids_from} holds {bad[:40]!r}, which is not the id of an environment.")
     return (*ids, *map(int, words))
 

@@ -87,8 +87,8 @@ def _check_address(argument: str, url: str) -> None:
     login = url.partition("://")[2].rpartition("@")[0]
     if ":" in login or "password=" in url:
         raise ConfigurationError(
-            f"Others on this machine can see arguments, and a report names them: give {argument} an address without a "
-            f"password, which is taken from the variable {PASSWORD}."
+            f"Others on this machine can see arguments, and a report names them: give {argument} no password; "
+            f"that is taken from the variable {PASSWORD}."
         )
 
 

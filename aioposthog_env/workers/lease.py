@@ -26,6 +26,7 @@ may hold one each for as long as one request takes; with ``appendonly yes`` a re
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -53,21 +54,16 @@ if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[1], 'item') == 0 then return {'
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= ARGV[1] then return {'held', redis.call('PTTL', KEYS[2])} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-local begun
-if holder then
-    begun = tonumber(redis.call('HGET', KEYS[1], 'begun'))
-else
-    begun = redis.call('HINCRBY', KEYS[1], 'begun', 1)
-end
+local begun = redis.call('HINCRBY', KEYS[1], 'begun', holder and 0 or 1)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 local sent, age, now = redis.call('HGET', KEYS[1], 'sent'), '', redis.call('TIME')
 if sent then age = tostring(now[1] - sent) end
-return {'taken', begun, age, redis.call('HGET', KEYS[1], 'marks') or ''}
+return {'taken', begun, age, redis.call('HGET', KEYS[1], 'marks') or '', redis.call('HGET', KEYS[1], 'sender') or ''}
 """
 _FENCE: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
-redis.call('HSET', KEYS[1], 'sent', redis.call('TIME')[1], 'marks', ARGV[3])
+redis.call('HSET', KEYS[1], 'sent', redis.call('TIME')[1], 'marks', ARGV[3], 'sender', ARGV[1])
 return 1
 """
 _RENEW: Final = """
@@ -169,12 +165,15 @@ class Leases:
         with anyio.CancelScope(shield=True):
             await redis.aclose()
 
-    async def take(self, item: WorkItem, longest_request: float) -> "Lease | Outcome[None] | None":
+    async def take(
+        self, item: WorkItem, longest_request: float, unsent: Collection[str] = ()
+    ) -> "Lease | Outcome[None] | None":
         """Wait for the lease of an environment, for as long as others work on it and as Redis cannot be asked.
 
         Args:
             item: The job.
             longest_request: The longest time that one request may take, in seconds.
+            unsent: Tokens of leases under which the caller itself has sent nothing, whatever the fence has written down.
 
         Returns:
             The lease; the outcome, where the job has one; or None where the job is gone.
@@ -188,7 +187,8 @@ class Leases:
             if found[0] == "gone":
                 return None
             if found[0] == "taken":
-                doubt = Doubt(_marks(found[3]), max(0.0, float(found[2]))) if found[2] else None
+                in_doubt = found[2] and found[4] not in unsent
+                doubt = Doubt(_marks(found[3]), max(0.0, float(found[2]))) if in_doubt else None
                 return Lease(self, (*keys, self.keys.outcomes(item.run)), token, found[1], doubt, longest_request)
             await anyio.sleep(min(_LONGEST_PAUSE, max(0.01, int(found[1]) / 1000)))
 
@@ -228,6 +228,8 @@ class Lease:
     Attributes:
         begun: How often a worker has begun the job, this one included, and not ended it in order.
         doubt: What a worker that is gone may have sent; None where none has.
+        token: The lease's own name.
+        passed: Whether the fence has let a request leave.
     """
 
     def __init__(
@@ -235,7 +237,8 @@ class Lease:
     ) -> None:
         self._leases = leases
         self._keys = keys
-        self._token = token
+        self.token = token
+        self.passed = False
         self._longest_request = longest_request
         self._marks: Marks | None = None
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -260,7 +263,7 @@ class Lease:
 
             with anyio.move_on_after(1, shield=True):
                 try:
-                    await self._leases.ask(_GIVE_BACK, self._keys[:2], self._token)
+                    await self._leases.ask(_GIVE_BACK, self._keys[:2], self.token)
                 except (RedisError, OSError):
                     return  # it runs out by itself
 
@@ -270,7 +273,7 @@ class Lease:
         while True:
             await anyio.sleep(self._leases.seconds / 3)
             try:
-                await self._leases.ask(_RENEW, self._keys[1:2], self._token, _ms(self._leases.seconds))
+                await self._leases.ask(_RENEW, self._keys[1:2], self.token, _ms(self._leases.seconds))
             except (RedisError, OSError):
                 continue  # the fence will tell
 
@@ -290,11 +293,12 @@ class Lease:
         lasts = self._leases.seconds + self._longest_request
         marks = "" if self._marks is None else msgspec.json.encode(self._marks).decode()
         try:
-            mine = await self._leases.ask(_FENCE, self._keys[:2], self._token, _ms(lasts), marks)
+            mine = await self._leases.ask(_FENCE, self._keys[:2], self.token, _ms(lasts), marks)
         except (RedisError, OSError):
             mine = 0
         if not mine:
             raise LeaseLostError
+        self.passed = True
         return asked + self._leases.seconds
 
     async def finish(self, outcome: Outcome[None]) -> bool:
@@ -303,7 +307,7 @@ class Lease:
         Returns:
             Whether the lease was still ours; else the outcome is another's to tell.
         """
-        done = await self._leases.patiently(_FINISH, self._keys, self._token, answers.to_json(outcome), KEEP)
+        done = await self._leases.patiently(_FINISH, self._keys, self.token, answers.to_json(outcome), KEEP)
         self._over = bool(done)
         return self._over
 

@@ -50,9 +50,9 @@ async def run_item(
     session = environments.each(()).session
     if leases is None:
         return await _made(item, session, None, any_credential=any_credential)
-    timeout = session.options.timeout
+    timeout, unsent = session.options.timeout, set[str]()
     while True:
-        lease = await leases.take(item, timeout.total)
+        lease = await leases.take(item, timeout.total, unsent)
         if lease is None:
             gone = PostHogEnvError("The run is over, or was taken out of the queue. Nothing was sent.")
             return Outcome(ref=item.ref, status="skipped", reason="stopped", error=gone.about(item.endpoint, item.environment))
@@ -64,7 +64,8 @@ async def run_item(
                 if await lease.finish(outcome):
                     return outcome
         except LeaseLostError:
-            continue
+            if not lease.passed:
+                unsent.add(lease.token)
 
 
 async def _made_at_any_rate(item: WorkItem, session: PostHogSession, lease: Lease, *, any_credential: bool) -> Outcome[None]:

@@ -424,3 +424,12 @@ def test_an_interrupt_at_the_question_ends_it(served: Sandbox, tmp_path: Path) -
     assert process.returncode == 130
     assert "Traceback" not in said
     assert served.effects["rotate_secret_token", 2] == 0
+
+
+@pytest.mark.parametrize("given", ["slack_incoming_webhook=hunter2", "conversations_settings=hunter2", "9" * 5_000])
+def test_what_is_no_assignment_is_told_without_repeating_it(served: Sandbox, given: str, capfd: Output) -> None:
+    assert run(["set", "1", "timezone=UTC", given]) == 2
+    said = capfd.readouterr().err
+    assert "hunter2" not in said
+    assert len(said) < 500
+    assert not served.calls

@@ -209,6 +209,25 @@ async def test_items_hold_no_secret() -> None:
             WorkItem.applying(environments, hidden)
 
 
+async def test_a_fence_whose_answer_was_lost_leaves_nothing_in_doubt(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a policy with which anything in doubt ends as unknown."""
+    async with Sandbox(1) as sandbox, logged_in(sandbox) as environments, Leases(redis, seconds=LEASE) as leases:
+        item, answered = await WorkItem.rotating(environments, 1), leases.redis.eval
+        lost = iter(range(2))
+
+        async def answer_lost(script: str, *arguments: Any) -> Any:
+            found = await answered(script, *arguments)
+            if "'sent', redis" in script and next(lost, None) is not None:
+                raise RedisTimeout
+            return found
+
+        monkeypatch.setattr(leases.redis, "eval", answer_lost)
+        outcome = await run_item(item, environments, leases=leases)
+        assert next(lost, None) is None
+        assert outcome.status == "succeeded"
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
 async def test_a_redis_that_stood_still_is_no_death_of_a_worker(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command that was given up while Redis stood still is done once it goes on."""
     async with ready(redis) as (sandbox, environments, leases):
