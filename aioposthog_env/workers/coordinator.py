@@ -232,7 +232,8 @@ class WorkersRun:
 
         async def hand_over(seen: Environment | None, marks: Marks | None) -> None:
             if before.record is not None:
-                await self._patiently(self._write, ref.id, "planned", time.time())
+                planned = f"{time.time()} {await self._server()}"
+                await self._patiently(self._write, ref.id, "planned", planned)
                 await before.record(seen, marks)
             raise _HandedOverError(seen, marks)
 
@@ -287,9 +288,17 @@ class WorkersRun:
         waiting = self._came.get(ref.id) or (self._expect(ref) if item is not None else None)
         if waiting is not None:
             self._record.takes_up(ref)
-        # It must be the same intent: a session without workers may have sent another one since.
-        near = planned is not None and abs((earlier.intended or 0.0) - float(planned)) < _NEAR
-        return waiting, near and earlier.state == "intended"
+        if waiting is not None or planned is None or earlier.state != "intended":
+            return waiting, False
+        # It must be the same intent, since a session without workers may have sent another one; and the same start of Redis,
+        # which may have lost a job that a worker has seen.
+        at, _, server = planned.partition(" ")
+        near = abs((earlier.intended or 0.0) - float(at)) < _NEAR
+        return None, near and server == await self._server()
+
+    async def _server(self) -> str:
+        """Which start of Redis answers: another one may have lost the last moment."""
+        return str((await self._patiently(self._redis.info, "server"))["run_id"])
 
     def _expect(self, ref: EnvironmentRef) -> _Waiting:
         waiting = self._waiting[ref.id] = _Waiting()

@@ -137,7 +137,8 @@ def _must_be_ours(item: WorkItem, session: PostHogSession, *, any_credential: bo
     if not any_credential and item.owner != credential_digest(session.credential):
         raise ConfigurationError(
             "The worker has another credential than the run was begun with, which may be somebody else's. Nothing was sent. "
-            "Start the worker with the same one, or, where both are of one owner, with any_credential=True."
+            "Start the worker with the same one (--session, where the run has a session), or, where both are of one owner, "
+            "with any_credential=True (--any-credential)."
         )
 
 

