@@ -46,6 +46,8 @@ TESTS: Final[dict[str, list[str]]] = {
 }  # fmt: skip
 """By module, the tests that are to see a fault in it, the quickest first."""
 
+_FLAGS: Final = "-x -q -p no:randomly -p no:cacheprovider --hypothesis-seed=0 -Wignore::pytest.PytestAssertRewriteWarning"
+
 Mutation: TypeAlias = tuple[ast.AST, str, Any]
 """A node, the name of its field, and what is put there."""
 
@@ -141,31 +143,21 @@ def run_forked(arguments: Sequence[str], within: float) -> bool:
 
         status: int = 70
         try:
-            status = int(
-                pytest.main(
-                    [
-                        *arguments,
-                        "-x",
-                        "-q",
-                        "-p",
-                        "no:randomly",
-                        "-p",
-                        "no:cacheprovider",
-                        "--hypothesis-seed=0",
-                        "-Wignore::pytest.PytestAssertRewriteWarning",
-                    ]
-                )
-            )
+            status = int(pytest.main([*arguments, *_FLAGS.split()]))
         finally:
             os._exit(status)
     until = time.monotonic() + within
-    while time.monotonic() < until:
-        if (ended := os.waitpid(child, os.WNOHANG))[0]:
-            return ended[1] == 0
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    try:
+        while time.monotonic() < until:
+            if (ended := os.waitpid(child, os.WNOHANG))[0]:
+                child = 0
+                return ended[1] == 0
+            time.sleep(0.02)
+        return False
+    finally:
+        if child:  # it does not end, or we are to end
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _keep_bytecode(keep: bool) -> None:
@@ -214,6 +206,7 @@ def main() -> None:
             return [number for number in given.only if number < count]
         return sorted(random.Random(given.seed).sample(range(count), min(given.sample or count, count)))
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the copy is removed then, too
     print(f"seed {given.seed}, sample {given.sample or 'all'}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "tree")
