@@ -12,6 +12,7 @@ import anyio
 import attrs
 import msgspec
 import pytest
+from anyio import to_thread
 
 from aioposthog_env import (
     ConfigurationError,
@@ -102,10 +103,12 @@ async def test_bad_input_is_refused(desired: Any, refs: Any, words: str) -> None
         assert not sandbox.effects
 
 
-async def test_what_cannot_be_read_is_said_and_left() -> None:
+async def test_what_cannot_be_read_is_said_and_left(tmp_path: Path) -> None:
     async with Sandbox(2, lacking_anonymize_ips=2) as sandbox, connect(sandbox) as environments:
-        plan = await environments.plan(TeamSettings(anonymize_ips=True), [1, 2, 99])
+        plan = await environments.plan(TeamSettings(anonymize_ips=True), [1, 2, EnvironmentRef(99, 1)])
         assert [ref.id for ref, _ in plan.unreadable] == [99]
+        await to_thread.run_sync(plan.save, tmp_path / "plan.json")
+        assert await to_thread.run_sync(Plan.load, tmp_path / "plan.json") == plan
         assert "99 could not be read: retrieve of environment 99" in str(plan)
         report = await environments.apply(plan)
         (skipped,) = report.skipped
@@ -177,6 +180,16 @@ def test_since_when_only_admins_may_change_most_settings(era: Era, admins_only: 
         plan = differences(wanted, environment, era, datetime(2026, 1, 1, tzinfo=UTC))
         assert [note.name for note in plan.notes if note.kind == "admins only"] == expected
         assert [change.name for change in plan.changes] == sorted(unstructure(wanted))
+        as_wanted = attrs.evolve(environment, settings=wanted)
+        assert not differences(wanted, as_wanted, era, datetime(2026, 1, 1, tzinfo=UTC)).notes
+
+
+@pytest.mark.parametrize(("era", "end"), [(Era.D, "leaving it out"), (Era.UNKNOWN, ", if this server merges objects")])
+def test_what_an_unknown_server_does_with_keys_is_not_stated_as_a_fact(era: Era, end: str) -> None:
+    environment = Environment(id=1, name="x", settings=TeamSettings(survey_config={"a": 1, "b": 2}))
+    plan = differences(TeamSettings(survey_config={"a": 1}), environment, era, datetime(2026, 1, 1, tzinfo=UTC))
+    (note,) = plan.notes
+    assert note.text.endswith(end)
 
 
 def test_a_long_value_is_shown_shortened() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, RateLimitState, Slot
+from aioposthog_env.policy.rate_limit import HELD, SERVER_LIMITS, RateLimit, RateLimitState, SlidingLog, Slot
 
 SMALL = (RateLimit(5, 10.0), RateLimit(12, 60.0))
 
@@ -117,6 +117,19 @@ def test_two_clocks_that_run_apart_by_a_crystals_error_cause_no_refusal(drift: f
         state.answered(now)
 
 
+def test_a_stamp_leaves_its_window_when_the_window_is_over() -> None:
+    log = SlidingLog(RateLimit(10, 10.0))
+    log.record(0.0, "interactive")
+
+    assert log.open_to_bulk(1.0, 10) < 10
+    assert (log.used(10.0 * HELD), log.seen(10.0 * HELD)) == (0, (0, 0))
+    assert log.open_to_bulk(11.0, 10) == 10
+
+
+def test_a_slot_that_nobody_had_to_wait_for() -> None:
+    assert Slot(3.0) == Slot(at=3.0, waited=0.0, priority="bulk")
+
+
 def test_a_request_that_never_left_costs_nothing() -> None:
     state = RateLimitState([RateLimit(1, 10.0)])
 
@@ -214,6 +227,14 @@ def test_the_probe_begins_when_the_others_have_had_time_and_goes_one_at_a_time()
     assert state.reserve(63.1) == 0.0
     state.answered(63.2)
     assert state.rate() == pytest.approx(20 / 60)  # what is won is kept
+
+
+def test_the_probe_does_not_wait_for_own_slots_that_return_soon() -> None:
+    state = RateLimitState([RateLimit(60, 60.0)])
+    held(state, 20)
+    refused(state, 0.0, 1.0)
+
+    assert state.reserve(59.5) == 0.0  # the first own slot is back at 60
 
 
 def test_what_is_won_widens_the_probe() -> None:
