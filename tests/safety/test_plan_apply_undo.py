@@ -133,6 +133,7 @@ async def test_merged_objects_differ_by_what_is_asked_and_say_what_they_keep() -
         assert "survey_config keeps b: PATCH cannot remove a key" in str(plan)
         assert [(note.name, note.kind) for _, note in plan.notes] == [("survey_config", "keeps keys")]
         plan = await environments.plan(TeamSettings(survey_config={"a": 3}), [1])
+        assert "\n  ! survey_config keeps b: PATCH" in str(plan)
         await environments.apply(plan)
         assert sandbox.environment(1).settings["survey_config"] == {"a": 3, "b": 2}
 

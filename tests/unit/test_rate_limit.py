@@ -158,6 +158,21 @@ def test_a_queue_longer_than_the_window_takes_at_least_as_many_windows() -> None
     assert state.wait(2.0, ahead=7) == 30.0
 
 
+def test_the_slowest_window_serves_a_long_queue() -> None:
+    state = RateLimitState([RateLimit(2, 10.0), RateLimit(3, 60.0)])
+    held(state, 2)
+
+    assert state.wait(2.0, ahead=6) == 120.0  # three windows of the short one would be over in 30 s
+
+
+def test_nobody_waits_as_somebody_interactive_unless_it_is_said() -> None:
+    state = RateLimitState([RateLimit(4, 60.0)], kept_free=0.5)
+    held(state, 2)
+
+    assert state.wait(1.0) == state.wait(1.0, priority="bulk") > 0.0
+    assert state.wait(1.0, priority="interactive") == 0.0
+
+
 def test_behind_requests_in_flight_nothing_can_be_told() -> None:
     state = RateLimitState([RateLimit(2, 10.0)])
     state.reserve(0.0)
