@@ -236,6 +236,10 @@ def resolve_host(host: str | None, *, allow_insecure_http: bool = False) -> str:
     Raises:
         ConfigurationError: Not a URL, an ingestion host, or plain http to a host that is not this machine.
     """
+    if host is not None and not isinstance(host, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(
+            f"The host is 'us', 'eu' or a URL, not a {type(host).__name__}; that of a sandbox is sandbox.url."
+        )
     given = (host if host is not None else os.environ.get("POSTHOG_HOST", "").strip() or "us").strip()
     try:
         url = urlsplit(REGIONS.get(given.lower(), given))

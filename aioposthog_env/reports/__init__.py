@@ -6,31 +6,55 @@
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from aioposthog_env.bulk.outcome import BulkReport
+from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.reports.csv import to_csv
 from aioposthog_env.reports.json import to_json
 from aioposthog_env.reports.markdown import to_markdown
 from aioposthog_env.reports.model import DriftRow, Report, ReportChange, ReportRow, RequestMark
+from aioposthog_env.reports.rows import rows_of
 
 __all__ = ["DriftRow", "Report", "ReportChange", "ReportRow", "RequestMark", "check_report_path", "write_report"]
 
 
-def write_report(report: Report, path: str | os.PathLike[str]) -> None:
+def write_report(
+    report: Report | BulkReport[Any], path: str | os.PathLike[str], *, host: str = "", plan: Plan | None = None
+) -> None:
     """Write a report in the form that the file's ending names: ``.html``, ``.csv``, ``.json`` or ``.md``.
+
+    Args:
+        report: What a bulk run gave; or a ``Report``, which holds more, such as requests and drift.
+        path: The file.
+        host: The origin that was asked, as ``environments.host`` tells it. A ``Report`` holds its own.
+        plan: The plan that was applied, for what changed. A ``Report`` holds that, too.
 
     Raises:
         ConfigurationError: As ``check_report_path`` says, or it cannot be written.
     """
     check_report_path(path)
-    content = _FORMS[Path(path).suffix.lower()](report)
+    whole = report if isinstance(report, Report) else _of_run(report, host, plan)
+    content = _FORMS[Path(path).suffix.lower()](whole)
     try:
         Path(path).write_bytes(content.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigurationError(f"The report {os.fspath(path)} cannot be written: {error.strerror}.") from None
+
+
+def _of_run(report: BulkReport[Any], host: str, plan: Plan | None) -> Report:
+    return Report(
+        title="A bulk run",
+        command="",
+        started=datetime.now(UTC) - timedelta(seconds=report.seconds),
+        seconds=report.seconds,
+        hosts=(host,) if host else (),
+        rows=rows_of(report, host, plan=plan),
+    )
 
 
 def check_report_path(path: str | os.PathLike[str]) -> None:

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from aioposthog_env import ConfigurationError
+from aioposthog_env import BulkReport, ConfigurationError, EnvironmentRef, NotFoundError, Outcome
 from aioposthog_env.bulk.outcome import Status
 from aioposthog_env.reports import Report, ReportChange, check_report_path, write_report
 from aioposthog_env.reports.csv import COLUMNS
@@ -334,3 +334,15 @@ def test_a_page_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     check_report_path(tmp_path / "run.csv")
     with pytest.raises(ConfigurationError, match=re.escape("pip install 'aioposthog-env[report]'")):
         check_report_path(tmp_path / "run.html")
+
+
+@pytest.mark.parametrize("ending", ["html", "json", "csv", "md"])
+def test_what_a_bulk_run_gave_is_written_as_it_is(ending: str, tmp_path: Path) -> None:
+    bad = Outcome[None](ref=EnvironmentRef(2), status="failed", error=NotFoundError("gone", status=404))
+    run = BulkReport((Outcome[None](ref=EnvironmentRef(1), status="succeeded"), bad), seconds=3.0)
+    file = tmp_path / f"run.{ending}"
+    write_report(run, file, host="https://eu.posthog.com")
+    text = file.read_text()
+    assert "gone" in text
+    assert "https://eu.posthog.com" in text or ending == "md"
+    write_report(run, file)

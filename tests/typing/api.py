@@ -299,6 +299,7 @@ def reports(report: BulkReport[Any], log: RequestLog, template: Report, drift: D
     hook: Hook = log.hook("https://eu.posthog.com")
     hook_too: Callable[[Event], object] = hook
     check_report_path(path)
+    write_report(report, path, host="https://eu.posthog.com")
     write_report(attrs.evolve(template, rows=rows, drift=(drift,), requests=log.marks), path)
     print(hook_too)
 

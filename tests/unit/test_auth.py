@@ -178,3 +178,8 @@ def test_a_host_that_cannot_be_used_is_refused_with_the_remedy(host: str, remedy
 
 def test_insecure_http_can_be_allowed() -> None:
     assert resolve_host("http://posthog.example.com", allow_insecure_http=True) == "http://posthog.example.com"
+
+
+def test_a_host_that_is_no_text_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"not a dict; that of a sandbox is sandbox\.url"):
+        resolve_host({})  # type: ignore[arg-type]
