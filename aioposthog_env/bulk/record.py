@@ -117,7 +117,7 @@ class RunRecord:
         self.rotations: Mapping[int, tuple[float, str]] = {}
         self.undone: list[tuple[int, int | None]] = []
         self.body_of: Callable[[EnvironmentRef], str] | None = None
-        self.key = ""
+        self.key: str = ""
         self._done: dict[int, str | None] = {}
         self._items: dict[int, Item] = {}
         self._open: set[int] = set()

@@ -85,7 +85,7 @@ class Workers:
         max_deliveries: int = MAX_DELIVERIES,
         allow_insecure: bool = False,
     ) -> None:
-        self.url = checked_url(url, allow_insecure=allow_insecure)
+        self.url: str = checked_url(url, allow_insecure=allow_insecure)
         for what, value in (("in_flight", in_flight), ("patience", patience), ("max_deliveries", max_deliveries)):
             if isinstance(value, bool) or not value > 0:
                 raise ConfigurationError(f"{what} must be a number above 0, not {value!r}.")

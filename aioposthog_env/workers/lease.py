@@ -149,7 +149,7 @@ class Leases:
         queued: bool = False,
     ) -> None:
         self._url = checked_url(url, allow_insecure=allow_insecure)
-        self.keys = Keys(name)
+        self.keys: Keys = Keys(name)
         self.seconds = seconds
         self._queued = queued
         self.redis: Any = None
@@ -238,7 +238,7 @@ class Lease:
         self._leases = leases
         self._keys = keys
         self.token = token
-        self.passed = False
+        self.passed: bool = False
         self._longest_request = longest_request
         self._marks: Marks | None = None
         self._tasks: anyio.abc.TaskGroup | None = None

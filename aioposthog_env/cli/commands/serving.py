@@ -78,7 +78,7 @@ def sandbox(
     return started(room.serve(environments, era=era, port=port, load=load, save=save, json=json))
 
 
-workers = App(name="workers", help="Worker processes that make the calls of bulk runs, on any number of machines.")
+workers: App = App(name="workers", help="Worker processes that make the calls of bulk runs, on any number of machines.")
 app.command(workers)
 
 
