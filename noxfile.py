@@ -110,7 +110,7 @@ def demo(session: nox.Session) -> None:
 def versions(session: nox.Session) -> None:
     """The tests on every supported version of Python that is here."""
     install(session, "test", "browser", "docs")
-    session.run("pytest", *session.posargs, env={"COLUMNS": os.environ.get("COLUMNS", "120")})
+    session.run("pytest", "-n", "auto", *session.posargs, env={"COLUMNS": os.environ.get("COLUMNS", "120")})
 
 
 @nox.session
@@ -119,7 +119,7 @@ def lowest(session: nox.Session) -> None:
     session.install("uv")
     wanted = ["-e", f".{EXTRAS}", "--group", "test"]
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", *wanted)
-    session.run("pytest", *(session.posargs or ["--ignore=tests/reports/test_page.py"]))
+    session.run("pytest", "-n", "auto", *(session.posargs or ["--ignore=tests/reports/test_page.py"]))
 
 
 @nox.session
@@ -128,7 +128,8 @@ def optimized(session: nox.Session) -> None:
     install(session, "test", "browser")
     # pytest rewrites the assertions of the tests themselves, so these hold all the same.
     helpers = "ignore:assertions not in test modules:pytest.PytestConfigWarning"
-    session.run("python", "-OO", "-m", "pytest", "-W", helpers, *session.posargs)
+    # The variable, where `-OO` would stay with the first process: the tests run on all cores.
+    session.run("pytest", "-n", "auto", "-W", helpers, *session.posargs, env={"PYTHONOPTIMIZE": "2"})
 
 
 @nox.session
