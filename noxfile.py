@@ -86,10 +86,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
-def torture(session: nox.Session) -> None:
-    """Processes that apply and rotate are killed 200 times; the short form of this is among the tests."""
-    install(session, "test")
-    session.run("pytest", "-s", "tests/safety/test_killed.py", env={"TORTURE": "1"})
+def reliability(session: nox.Session) -> None:
+    """All figures of reliability: the tests in their long form, with 200 kills, then the soak."""
+    install(session, "test", "bench")
+    session.run("pytest", "-n", "auto", *session.posargs, env={"TORTURE": "1"})
+    if not session.posargs:
+        session.run("python", "-m", "benchmarks", "soak")
 
 
 @nox.session

@@ -157,7 +157,7 @@ class Exchange:
         if not (marks or call.expected or call.expected_settings or wanted):
             return None
         reply = await self._look(style, marks=marks)
-        self.already_done = self._compared(http_date(reply.headers.get("Date"))) is recovery.Plan.DONE
+        self.already_done = self._compared(http_date(reply.headers.get("Date"))) is recovery.Comparison.DONE
         return reply if self.already_done else None
 
     async def _look(self, style: Style, *, marks: bool) -> Reply:
@@ -199,7 +199,7 @@ class Exchange:
                 return delivery.reply
             await self._go_round(delivery, Repeat.SAFE, style)
 
-    def _compared(self, now: datetime | None) -> recovery.Plan:
+    def _compared(self, now: datetime | None) -> recovery.Comparison:
         """The environment that was read, held against what the call is to replace, and against what the caller wants.
 
         Args:
@@ -210,30 +210,30 @@ class Exchange:
         """
         call, seen, before_write = self._call, cast("Environment", self._seen), self._before_write
         if before_write is not None and before_write.check is not None:
-            plan = before_write.check(seen, now)
-            if plan is not recovery.Plan.ACT:
-                return plan
+            found = before_write.check(seen, now)
+            if found is not recovery.Comparison.ACT:
+                return found
         if call.endpoint is UPDATE and call.asked is not None:
-            plan = recovery.compare_settings(call.asked, call.expected_settings, seen.settings, self._host.routes.era.name)
-            if plan is recovery.Plan.CHANGED:
+            found = recovery.compare_settings(call.asked, call.expected_settings, seen.settings, self._host.routes.era.name)
+            if found is recovery.Comparison.CHANGED:
                 raise StateChangedError(
                     "The environment is no longer as it was planned with: a setting that is to be changed has another value by "
                     "now. Nothing was sent. Make a new plan."
                 )
-            return plan
+            return found
         if call.expected is None:
-            return recovery.Plan.ACT
+            return recovery.Comparison.ACT
         if self._before is None:
             raise StateChangedError(
                 "The answer does not show what is to be replaced, so it cannot be compared. Nothing was sent."
             )
-        plan = recovery.compare(call.expected, self._before)
-        if plan is recovery.Plan.CHANGED:
+        found = recovery.compare(call.expected, self._before)
+        if found is recovery.Comparison.CHANGED:
             raise StateChangedError(
                 "The environment is no longer as it was planned with: neither its secret nor its backup is the expected one. "
                 "Nothing was sent. Read it again and make a new plan."
             )
-        return plan
+        return found
 
     async def _resolve(self, doubt: recovery.Doubt, style: Style) -> Reply | None:
         """What became of a call that a process which is gone may have sent.

@@ -119,7 +119,7 @@ def judge(before: Marks, now: Marks) -> Verdict:
     return Verdict.HAPPENED if renewed and now["backup"] == before["secret"] else Verdict.UNCLEAR
 
 
-class Plan(enum.Enum):
+class Comparison(enum.Enum):
     """What a digest that was planned with says about the environment as it is."""
 
     ACT = "as planned"
@@ -162,11 +162,11 @@ class BeforeWrite:
     record: Callable[[Environment | None, Marks | None], Awaitable[None]] | None = None
     read: bool = False
     doubt: Doubt | None = None
-    check: Callable[[Environment, datetime | None], Plan] | None = None
+    check: Callable[[Environment, datetime | None], Comparison] | None = None
     fence: Callable[[], Awaitable[float]] | None = None
 
 
-def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Plan:
+def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Comparison:
     """Hold settings against an environment.
 
     Args:
@@ -177,15 +177,15 @@ def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSe
     """
     left = differing(wanted, now, era)
     if not left:
-        return Plan.DONE
+        return Comparison.DONE
     if expected is None:
-        return Plan.ACT
+        return Comparison.ACT
     seen = digests(now, left)
     # A setting that is as desired by now needs no comparison; every other one must be as it was.
-    return Plan.ACT if all(seen.get(name) == expected.get(name) for name in left) else Plan.CHANGED
+    return Comparison.ACT if all(seen.get(name) == expected.get(name) for name in left) else Comparison.CHANGED
 
 
-def compare(expected: str, now: Marks) -> Plan:
+def compare(expected: str, now: Marks) -> Comparison:
     """Hold the digest of a plan against the environment.
 
     Args:
@@ -193,8 +193,8 @@ def compare(expected: str, now: Marks) -> Plan:
         now: The marks of the environment.
     """
     if expected in {now.get("secret"), now.get("token")}:
-        return Plan.ACT
-    return Plan.DONE if "token" in now or now["backup"] == expected else Plan.CHANGED
+        return Comparison.ACT
+    return Comparison.DONE if "token" in now or now["backup"] == expected else Comparison.CHANGED
 
 
 @attrs.define

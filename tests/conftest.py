@@ -11,7 +11,10 @@ from blockbuster import blockbuster_ctx
 
 from aioposthog_env import AsyncEnvironments, OAuthToken, PersonalAPIKey, RetryPolicy, Sandbox, SessionCookie
 from aioposthog_env.sandbox import SandboxUser
+from tests.figures import add, count, pytest_terminal_summary
 from tests.sweep import Sweep
+
+__all__ = ["count", "pytest_terminal_summary"]
 
 # Before 3.14 a plugin that asks a synchronous test for its loop makes one that nobody closes, unless one was set.
 asyncio.set_event_loop(None)
@@ -80,6 +83,7 @@ def _no_secret_left_behind(sweep: Sweep, request: pytest.FixtureRequest) -> Gene
     folder: Path | None = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
     yield
     assert sweep.look(folder) == []
+    add(request.node, "secrets", **sweep.searched, found=0)
 
 
 @pytest.fixture(autouse=True)

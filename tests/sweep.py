@@ -1,7 +1,8 @@
 """Looks for secrets where none may be: whatever a sandbox has issued, whole or a part of twelve characters.
 
-Everything that the tests leave behind is searched: log records with their tracebacks, errors as text and pickled, and the files
-in a test's folder. The files that hold secrets because that is what they are for are named in ``MAY_HOLD_SECRETS``.
+Everything that the tests leave behind is searched: log records with their tracebacks; errors, environments, outcomes, reports,
+plans and the records for hooks, as text and pickled; and the files in a test's folder. The files that hold secrets because that
+is what they are for are named in ``MAY_HOLD_SECRETS``.
 """
 
 import contextlib
@@ -9,38 +10,51 @@ import logging
 import pickle
 import re
 import traceback
-from collections.abc import Generator, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 
+from aioposthog_env import BulkReport, Environment, Outcome, Plan
+from aioposthog_env.bulk.plan import EnvironmentPlan, FieldChange
 from aioposthog_env.errors import PostHogEnvError
 from aioposthog_env.sandbox.state import State
+from aioposthog_env.telemetry import Event
 
 PART: Final = 12
 _RUN: Final = re.compile(rf"[A-Za-z0-9_-]{{{PART},}}")
 _LARGEST: Final = 4 * 2**20
 """Bytes of a file that are looked at; only files of nothing but filling are larger."""
-_MOST_ERRORS: Final = 300
-"""Of a test that makes thousands by chance, these are looked at."""
+_MOST: Final = 300
+"""Of the errors of a test that makes thousands by chance, and of everything else that it makes, these are looked at."""
+MADE: Final = (PostHogEnvError, Environment, Outcome, BulkReport, Plan, EnvironmentPlan, FieldChange, *get_args(Event))
+"""What callers and their hooks get to see."""
 
 MAY_HOLD_SECRETS: Final = ("secrets.jsonl", "first.jsonl", "sink*", "s", "scene*.json", "key.txt", "password", "rotation.py")
 """Files by name: what a rotation hands over, the saved scene of a sandbox, and what a test gives a command to read."""
 
 
 class Sweep:
-    """What is sought, and what has been seen since the last look."""
+    """What is sought, and what has been seen since the last look.
+
+    Attributes:
+        searched: How much the last look has searched.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}
         self._log = _Keep()
-        self._errors: list[PostHogEnvError] = []
+        self._made: dict[type, list[object]] = {kind: [] for kind in MADE}
+        self._secrets = 0
+        self.searched: Counter[str] = Counter()
 
     def seek(self, secret: str) -> None:
         """Look for this from now on. Project tokens are public: they stand in every page that sends events."""
         if not secret.startswith("phc_"):
+            self._secrets += 1
             self._parts |= {secret[at : at + PART]: secret for at in range(len(secret) - PART + 1)}
 
     def hits(self, text: str) -> list[str]:
@@ -50,41 +64,44 @@ class Sweep:
         return [piece for piece in pieces if piece in self._parts]
 
     def hits_in_files(self, files: Iterable[Path]) -> list[str]:
-        """The files that hold a secret and should not."""
-        return [
-            str(file)
-            for file in files
-            if file.is_file()
-            and not any(fnmatch(file.name, pattern) for pattern in MAY_HOLD_SECRETS)
-            and self.hits(_head(file).decode("latin-1"))
-        ]
+        """The files that hold a secret."""
+        return [str(file) for file in files if self.hits(_head(file).decode("latin-1"))]
 
     def look(self, folder: Path | None) -> list[str]:
         """Where secrets were found since the last look, as descriptions without them."""
-        lines, errors, self._log.lines, self._errors = self._log.lines, self._errors, [], []
-        texts = [*lines, *(text for error in errors for text in _forms(error))]
-        found = [_described(text, hits) for text in texts if (hits := self.hits(text))]
-        return found + (self.hits_in_files(folder.rglob("*")) if folder is not None else [])
+        lines, made, self._log.lines = self._log.lines, [one for some in self._made.values() for one in some], []
+        self._made = {kind: [] for kind in MADE}
+        files = [file for file in folder.rglob("*") if file.is_file() and not _may_hold(file)] if folder is not None else []
+        self.searched = Counter(secrets=self._secrets, lines=len(lines), objects=len(made), files=len(files))
+        self._secrets = 0
+        texts = [*lines, *(text for one in made for text in _forms(one))]
+        return [_described(text, hits) for text in texts if (hits := self.hits(text))] + self.hits_in_files(files)
 
     @contextlib.contextmanager
     def watching(self) -> Generator[None, None, None]:
-        """Inside, take note of what every sandbox issues, what is logged at any level, and every error that is made."""
-        sweep, secret, made = self, State.secret, PostHogEnvError.__init__
+        """Inside, take note of what every sandbox issues, what is logged at any level, and what callers get to see."""
+        sweep, secret = self, State.secret
 
         def issue(state: State, prefix: str, length: int = 43) -> str:
             value = secret(state, prefix, length)
             sweep.seek(value)
             return value
 
-        def make(error: PostHogEnvError, *args: Any, **options: Any) -> None:
-            made(error, *args, **options)
-            if len(sweep._errors) < _MOST_ERRORS:
-                sweep._errors.append(error)
+        def noting(kind: type) -> Callable[..., None]:
+            made: Callable[..., None] = kind.__init__  # type: ignore[misc]
+
+            def make(one: object, *args: Any, **options: Any) -> None:
+                made(one, *args, **options)
+                if len(sweep._made[kind]) < _MOST:
+                    sweep._made[kind].append(one)
+
+            return make
 
         root, loud = logging.getLogger(), [logging.getLogger(name) for name in ("aioposthog_env", "aiohttp", "asyncio")]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(State, "secret", issue)
-            patch.setattr(PostHogEnvError, "__init__", make)
+            for kind in MADE:
+                patch.setattr(kind, "__init__", noting(kind))
             root.addHandler(self._log)
             for log in loud:
                 log.setLevel(logging.DEBUG)
@@ -94,6 +111,10 @@ class Sweep:
                 root.removeHandler(self._log)
                 for log in loud:
                     log.setLevel(logging.NOTSET)
+
+
+def _may_hold(file: Path) -> bool:
+    return any(fnmatch(file.name, pattern) for pattern in MAY_HOLD_SECRETS)
 
 
 def _head(file: Path) -> bytes:
@@ -116,12 +137,14 @@ class _Keep(logging.Handler):
 _USUAL: Final = frozenset(logging.makeLogRecord({}).__dict__)
 
 
-def _forms(error: PostHogEnvError) -> Iterator[str]:
-    yield f"{error!r} {error.__dict__}"
+def _forms(made: object) -> Iterator[str]:
+    yield repr(made)
     with contextlib.suppress(AttributeError):  # of an error that a test made by halves
-        yield str(error)
-    yield "".join(traceback.format_exception(error))
-    yield pickle.dumps(error).decode("latin-1")
+        yield str(made)
+    if isinstance(made, BaseException):
+        yield str(made.__dict__)
+        yield "".join(traceback.format_exception(made))
+    yield pickle.dumps(made).decode("latin-1")
 
 
 def _described(text: str, hits: list[str]) -> str:

@@ -22,11 +22,11 @@ from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages
-from aioposthog_env.recovery import BeforeWrite, Plan
+from aioposthog_env.recovery import BeforeWrite, Comparison
 from aioposthog_env.session import PostHogSession, Result
 
 T = TypeVar("T")
-Check: TypeAlias = Callable[[Environment, datetime | None], Plan]
+Check: TypeAlias = Callable[[Environment, datetime | None], Comparison]
 
 SettingsOf: TypeAlias = TeamSettings | Callable[[EnvironmentRef], TeamSettings]
 """The same settings for all environments, or a function that gives those of each."""

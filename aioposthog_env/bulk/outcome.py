@@ -23,7 +23,7 @@ class Outcome(Generic[T_co]):
     """What became of one environment.
 
     Attributes:
-        ref: The environment.
+        ref: Names the environment: ``ref.id`` is its id.
         status: ``succeeded``; ``unchanged``: nothing had to be done; ``failed``: it did not happen, or the error says what
             did; ``unknown``: it may or may not have happened, look before repeating it; ``skipped``: not tried.
         reason: Why it is unchanged or skipped: ``already done``; ``stopped`` or ``canary``, because others failed; ``stale``:

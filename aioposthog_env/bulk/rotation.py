@@ -24,7 +24,7 @@ from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.sink import Sink
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, StateChangedError
 from aioposthog_env.models.environment import Environment, EnvironmentRef
-from aioposthog_env.recovery import Plan
+from aioposthog_env.recovery import Comparison
 from aioposthog_env.session import PostHogSession, Result
 
 _NOT_VERIFIED: Final = (
@@ -101,7 +101,7 @@ def _new_secret(rotated: Result[Environment]) -> str | None:
     return secret.digest() if isinstance(secret, Secret) else None
 
 
-def secret_is_shown(environment: Environment, now: datetime | None) -> Plan:
+def secret_is_shown(environment: Environment, now: datetime | None) -> Comparison:
     """Say before a rotation whether its secret can be verified and handed over.
 
     Raises:
@@ -112,7 +112,7 @@ def secret_is_shown(environment: Environment, now: datetime | None) -> Plan:
             "This server does not show the secret, so a new one could be neither verified nor handed over. Nothing was sent. "
             "Rotate without sink and verify, and copy the secret in PostHog's settings."
         )
-    return Plan.ACT
+    return Comparison.ACT
 
 
 def seconds_of(min_age: object) -> float:
@@ -127,7 +127,9 @@ def seconds_of(min_age: object) -> float:
     return float(least)
 
 
-def old_enough(least: float, rotations: Mapping[int, tuple[float, str]]) -> Callable[[Environment, datetime | None], Plan]:
+def old_enough(
+    least: float, rotations: Mapping[int, tuple[float, str]]
+) -> Callable[[Environment, datetime | None], Comparison]:
     """The check before a backup is deleted.
 
     Args:
@@ -135,15 +137,15 @@ def old_enough(least: float, rotations: Mapping[int, tuple[float, str]]) -> Call
         rotations: What a journal holds, as for ``backup_age``.
     """
 
-    def check(environment: Environment, server_now: datetime | None) -> Plan:
+    def check(environment: Environment, server_now: datetime | None) -> Comparison:
         if environment.secret_api_token_backup is None:
-            return Plan.DONE
+            return Comparison.DONE
         age = backup_age(environment, rotations, time.time(), server_now)
         if age is None or age < least:
             known = "nothing tells how old it is" if age is None else f"it may be only {max(0.0, age):.0f} s old"
             error = StateChangedError(f"The backup was not deleted: {known}, and {least:.0f} s are asked for.")
             raise error.about(DELETE_SECRET_TOKEN_BACKUP.name, environment.id)
-        return Plan.ACT
+        return Comparison.ACT
 
     return check
 

@@ -9,6 +9,7 @@ import pytest
 from aioposthog_env import Sandbox
 from tests.contract.likeness import LEFT_OUT, Scene, left_out, recorded_scene
 from tests.contract.recorded import FIXTURE, Recorded, load, recordings
+from tests.figures import Count
 
 DOCS: Final = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
@@ -24,13 +25,14 @@ async def replay(cases: list[Recorded]) -> dict[str, list[str]]:
     return found
 
 
-async def test_the_sample_agrees() -> None:
+async def test_the_sample_agrees(count: Count) -> None:
     cases = [case for case in load(FIXTURE) if left_out(case) is None]
     assert len(cases) >= 50
     assert await replay(cases) == {}
+    count("recorded", of_the_sample_answered_alike=len(cases))
 
 
-async def test_all_recordings_agree_and_the_docs_say_so() -> None:
+async def test_all_recordings_agree_and_the_docs_say_so(count: Count) -> None:
     source = recordings()
     if source is None:
         pytest.skip("POSTHOG_RECORDINGS does not name the recordings; only the sample was replayed")
@@ -40,6 +42,7 @@ async def test_all_recordings_agree_and_the_docs_say_so() -> None:
     stated = re.search(r"\*\*(\d+) of (\d+)\*\* recorded answers .* (\d+) are left out", DOCS.read_text(encoding="utf-8"))
     assert stated is not None
     assert [int(number) for number in stated.groups()] == [len(cases), len(cases), len(everything) - len(cases)]
+    count("recorded", answered_alike=len(cases), not_modelled=len(everything) - len(cases))
 
 
 def test_every_reason_for_leaving_out_stands_in_the_docs() -> None:

@@ -9,6 +9,7 @@ from aioposthog_env import errors
 from aioposthog_env.api.replies import error_of
 from aioposthog_env.policy.delivery import Failed, Refused, Reply, Throttled, classify
 from tests.contract.recorded import FIXTURE, Recorded, load, recordings
+from tests.figures import Count
 
 KINDS: Final[Mapping[int, type[errors.ApiError]]] = {
     400: errors.ValidationError,
@@ -51,7 +52,7 @@ def test_every_error_of_the_sample(answer: Recorded) -> None:
     check(answer)
 
 
-def test_every_recorded_error() -> None:
+def test_every_recorded_error(count: Count) -> None:
     source = recordings()
     if source is None:
         pytest.skip("POSTHOG_RECORDINGS does not name the recordings; only the sample was read")
@@ -59,3 +60,4 @@ def test_every_recorded_error() -> None:
     assert len(answers) > len(failures(load(FIXTURE)))
     for answer in answers:
         check(answer)
+    count("recorded", errors_of_the_right_class=len(answers))

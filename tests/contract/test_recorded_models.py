@@ -13,6 +13,7 @@ from aioposthog_env.models.settings import FACTS
 from tests.contract import make_fixture
 from tests.contract.kinds import kind_of
 from tests.contract.recorded import FIXTURE, Recorded, load, recordings
+from tests.figures import Count
 
 SAMPLE: Final = load(FIXTURE)
 
@@ -61,7 +62,7 @@ def test_the_sample_holds_every_kind_of_payload_and_error() -> None:
     assert {answer.status for answer in SAMPLE if answer.status >= 400} == {400, 401, 403, 404, 405, 406, 415, 429, 500}
 
 
-def test_every_recorded_payload_decodes_without_loss() -> None:
+def test_every_recorded_payload_decodes_without_loss(count: Count) -> None:
     source = recordings()
     if source is None:
         pytest.skip("POSTHOG_RECORDINGS does not name the recordings; only the sample was read")
@@ -69,6 +70,7 @@ def test_every_recorded_payload_decodes_without_loss() -> None:
     assert len(answers) > len(payloads(SAMPLE))
     for answer in answers:
         check(answer)
+    count("recorded", decoded_without_loss=len(answers))
 
 
 def test_the_sample_is_what_the_script_makes() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from aioposthog_env import RateLimit, RateLimiter, Sandbox, TeamSettings
 from tests.conftest import logged_in
-from tests.safety.test_cancelled import POLICY, cancelled_at
+from tests.figures import Count
+from tests.safety.test_cancelled import POLICY, cancelled_at, following
 
 
 def eager() -> asyncio.AbstractEventLoop:
@@ -36,14 +37,14 @@ LOOPS: Final = [
 ]
 
 
-async def every_step_of_a_call() -> None:
+async def every_step_of_a_call() -> int:
+    """How often it was cancelled."""
     limiter = RateLimiter((RateLimit(100_000, 60.0),))
     async with (
         Sandbox(400, throttle=False) as sandbox,
         logged_in(sandbox, routes="project", retry=POLICY, limiter=limiter, max_connections=1) as environments,
     ):
         tasks = asyncio.all_tasks()
-        over = False
         for step, id in enumerate(sandbox.environment_ids):
             over = await cancelled_at(step, rotated(environments, id))
             assert sandbox.effects["rotate_secret_token", id] <= 1
@@ -53,17 +54,18 @@ async def every_step_of_a_call() -> None:
             left = [task for task in asyncio.all_tasks() - tasks if "RequestHandler" not in repr(task)]  # the sandbox's
             assert left == []
             if over:
-                break
-        assert over
+                return step
+    raise AssertionError("it was never over")
 
 
 async def rotated(environments: Any, id: int) -> None:
     await environments.rotate_secret_token(id)
 
 
-async def every_step_of_an_apply(folder: Path) -> None:
+async def every_step_of_an_apply(folder: Path) -> int:
+    """How often it was cancelled."""
     async with Sandbox(3, throttle=False) as sandbox, logged_in(sandbox, routes="project", retry=POLICY) as environments:
-        step, over, zones = 0, False, ("Asia/Tokyo", "Europe/Berlin")
+        step, cancelled, over, zones = 0, 0, False, ("Asia/Tokyo", "Europe/Berlin")
         while not over:
             plan = await environments.plan(TeamSettings(timezone=zones[step % 2]), [1, 2])
             path = folder / f"{step}.db"
@@ -75,16 +77,19 @@ async def every_step_of_an_apply(folder: Path) -> None:
             await asyncio.sleep(0.002)
             await applied()  # resumed
             assert {sandbox.environment(id).settings["timezone"] for id in (1, 2)} == {zones[step % 2]}
-            step += 1 + step // 8
+            step, cancelled = following(step, 8), cancelled + (not over)
+    return cancelled
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_call_cancelled_at_every_step(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_call_cancelled_at_every_step(loop: Callable[[], asyncio.AbstractEventLoop], count: Count) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(every_step_of_a_call())
+        count("cancelled", calls=runner.run(every_step_of_a_call()))
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_apply_cancelled_at_every_step_and_resumed(loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path) -> None:
+def test_an_apply_cancelled_at_every_step_and_resumed(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, count: Count
+) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(every_step_of_an_apply(tmp_path))
+        count("cancelled", applies=runner.run(every_step_of_an_apply(tmp_path)))

@@ -1,7 +1,4 @@
-"""Calls that must not happen twice, under every fault: what is reported is what the sandbox counted.
-
-``pytest -s`` shows the numbers.
-"""
+"""Calls that must not happen twice, under every fault: what is reported is what the sandbox counted."""
 
 import random
 from collections import Counter
@@ -19,6 +16,7 @@ from aioposthog_env.recovery import LEAVES_MARKS
 from aioposthog_env.sandbox.eras import ERAS, EraName
 from aioposthog_env.sandbox.faults import FAULTS
 from tests.conftest import logged_in
+from tests.figures import Count
 
 NEVER = [endpoint.name for endpoint in ENDPOINTS if endpoint.repeat is Repeat.NEVER]
 MARKED = {endpoint.name for endpoint in LEAVES_MARKS}
@@ -86,7 +84,7 @@ def check(name: str, told: str, error: OutcomeUnknownError | None, counted: int)
 
 
 @pytest.mark.parametrize(("era", "name"), CASES)
-async def test_every_fault(era: EraName, name: str) -> None:
+async def test_every_fault(era: EraName, name: str, count: Count) -> None:
     told: Counter[str] = Counter()
     async with scene(era, len(FAULTS), POLICY) as (sandbox, environments):
         await environments.with_options(timeout=Timeout()).retrieve(1)  # finds the URL style, which is no part of this
@@ -110,8 +108,8 @@ async def test_every_fault(era: EraName, name: str) -> None:
                 tasks.start_soon(one, id, fault)
                 while sandbox.pending_faults:
                     await anyio.sleep(0.001)
-    print(f"\n{era} {name}: {len(FAULTS)} faults, {dict(told)}")
     assert told["happened"] >= 4
+    count("twice", calls=told.total(), **told, doubled=0, wrongly_reported=0)
 
 
 async def play(seed: int, number: int) -> tuple[Counter[str], int]:
@@ -152,7 +150,7 @@ async def play(seed: int, number: int) -> tuple[Counter[str], int]:
 
 
 @pytest.mark.timeout(240)
-async def test_ten_thousand_random_calls() -> None:
+async def test_ten_thousand_random_calls(count: Count) -> None:
     told: Counter[str] = Counter()
     doubled = 0
     base = random.SystemRandom().randrange(10**6)
@@ -172,9 +170,9 @@ async def test_ten_thousand_random_calls() -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(worker)
-    print(f"\n{told.total()} calls, seeds {base} to {base + RUNS - 1}: {dict(told)}, doubled {doubled}")
     assert told.total() == CALLS
     assert doubled == 0
+    count("twice", calls=CALLS, **told, doubled=doubled, seeds=f"{base} to {base + RUNS - 1}")
 
 
 # What is unknown cannot be told from outside: two worlds that look the same until the last look, and differ after it.

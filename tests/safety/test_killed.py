@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 from aioposthog_env import Journal, JournalError, Sandbox, TeamSettings
 from tests.conftest import logged_in
+from tests.figures import Count
 
 WHOLE = bool(os.environ.get("TORTURE"))
 ENVIRONMENTS = 300 if WHOLE else 60
@@ -119,16 +119,15 @@ def whole_lines(path: Path) -> list[str]:
 
 
 @pytest.mark.timeout(1500 if WHOLE else 120)
-async def test_killed_at_random_instants(tmp_path: Path) -> None:
+async def test_killed_at_random_instants(tmp_path: Path, count: Count) -> None:
     base = random.SystemRandom().randrange(10**6)
     killed = interrupted = rounds = 0
     while killed < KILLS:
         folder = tmp_path / str(rounds)
         folder.mkdir()
-        print(f"\nseed {base + rounds}", end="")
+        print(f"seed {base + rounds}")
         more, gently = await until_done(base + rounds, folder, KILLS)
         killed, interrupted, rounds = killed + more, interrupted + gently, rounds + 1
-    print(
-        f"\n{ENVIRONMENTS} environments, {rounds} rounds: {killed} kills, {interrupted} interrupts, 0 doubled, 0 lost "
-        f"(SQLite {sqlite3.sqlite_version})"
-    )
+    environments = ENVIRONMENTS * rounds
+    seeds = f"{base} to {base + rounds - 1}"
+    count("killed", kills=killed, interrupts=interrupted, environments=environments, doubled=0, lost=0, seeds=seeds)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aioposthog_env import BulkError, ConfigurationError, Sandbox, Secret, TransportError
+from aioposthog_env import BulkError, ConfigurationError, Environment, EnvironmentRef, Outcome, Sandbox, Secret, TransportError
+from aioposthog_env.telemetry import StyleFound
 from tests.sweep import PART, Sweep
 
 LOG = logging.getLogger("aioposthog_env")
@@ -33,6 +34,9 @@ PLACES: dict[str, Callable[[str], object]] = {
     "an aiohttp log line": lambda secret: logging.getLogger("aiohttp.client").debug("Bearer %s", secret),
     "an error": lambda secret: ConfigurationError(f"no key {secret}"),
     "an error's attribute": lambda secret: BulkError("failed", report={"key": secret}),
+    "an environment": lambda secret: Environment(id=1, name=secret),
+    "an outcome": lambda secret: Outcome(ref=EnvironmentRef(1), status="failed", value=secret),
+    "a record for hooks": lambda secret: StyleFound(host=secret, style="root", era="current"),
     "a traceback": lambda secret: raised_from(ValueError(secret)),
 }
 

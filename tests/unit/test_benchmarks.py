@@ -13,6 +13,7 @@ from benchmarks.compare import main as compare
 from benchmarks.measure import Row, Spent, interleaved
 from benchmarks.measure import rows_of as rows_of_rounds
 from benchmarks.server import Answers, serve
+from tests.figures import Count
 
 RIVALS = {"throughput": ("httpx", "orjson", "pydantic", "requests"), "decode": ("orjson", "pydantic")}
 """What a benchmark needs that the tests do not."""
@@ -20,7 +21,7 @@ RIVALS = {"throughput": ("httpx", "orjson", "pydantic", "requests"), "decode": (
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_quickly_and_gives_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_quickly_and_gives_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: Count) -> None:
     for rival in RIVALS.get(name, ()):
         pytest.importorskip(rival)
     if not is_here(name):
@@ -33,6 +34,7 @@ def test_runs_quickly_and_gives_rows(name: str, tmp_path: Path, capsys: pytest.C
         assert told["effects beyond what was told"] == 0
         assert told["told to have succeeded without an effect"] == 0
         assert told["outcomes that no error explains"] == 0
+        count("soak", requests=told["requests that the sandbox saw"], unexplained_outcomes=0)
     report.write(tmp_path / "one.json", name, rows, quick=True)
     assert json.loads((tmp_path / "one.json").read_text())["rows"] == rows
     report.show(rows)

@@ -15,9 +15,9 @@ from aioposthog_env.policy.delivery import Failed, Lost, Reply
 from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.recovery import (
     BeforeWrite,
+    Comparison,
     Doubt,
     Marks,
-    Plan,
     Verdict,
     Watch,
     compare,
@@ -61,15 +61,15 @@ def test_the_verdict(before: Marks, now: Marks, verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("expected", "now", "plan"),
     [
-        ("a", rotated("a", "z"), Plan.ACT),
-        ("a", rotated("b", "a"), Plan.DONE),
-        ("a", rotated("c", "b"), Plan.CHANGED),
-        ("a", rotated(None, None), Plan.CHANGED),
-        ("a", {"token": "a"}, Plan.ACT),
-        ("a", {"token": "b"}, Plan.DONE),
+        ("a", rotated("a", "z"), Comparison.ACT),
+        ("a", rotated("b", "a"), Comparison.DONE),
+        ("a", rotated("c", "b"), Comparison.CHANGED),
+        ("a", rotated(None, None), Comparison.CHANGED),
+        ("a", {"token": "a"}, Comparison.ACT),
+        ("a", {"token": "b"}, Comparison.DONE),
     ],
 )
-def test_a_plan_held_against_the_environment(expected: str, now: Marks, plan: Plan) -> None:
+def test_a_plan_held_against_the_environment(expected: str, now: Marks, plan: Comparison) -> None:
     assert compare(expected, now) is plan
 
 
@@ -170,14 +170,14 @@ UTC_ZONE, BERLIN, TOKYO = (TeamSettings(timezone=zone) for zone in ("UTC", "Euro
 @pytest.mark.parametrize(
     ("expected", "now", "plan"),
     [
-        (UTC_ZONE, UTC_ZONE, Plan.ACT),
-        (UTC_ZONE, BERLIN, Plan.DONE),
-        (UTC_ZONE, TOKYO, Plan.CHANGED),
-        (None, TOKYO, Plan.ACT),
-        (None, BERLIN, Plan.DONE),
+        (UTC_ZONE, UTC_ZONE, Comparison.ACT),
+        (UTC_ZONE, BERLIN, Comparison.DONE),
+        (UTC_ZONE, TOKYO, Comparison.CHANGED),
+        (None, TOKYO, Comparison.ACT),
+        (None, BERLIN, Comparison.DONE),
     ],
 )
-def test_settings_held_against_the_environment(expected: TeamSettings | None, now: TeamSettings, plan: Plan) -> None:
+def test_settings_held_against_the_environment(expected: TeamSettings | None, now: TeamSettings, plan: Comparison) -> None:
     known = None if expected is None else digests(expected, ["timezone"])
     assert compare_settings(BERLIN, known, now, "E") is plan
 
@@ -188,9 +188,9 @@ def test_each_setting_that_is_not_as_desired_must_be_as_planned() -> None:
     wanted = TeamSettings(timezone="Europe/Berlin", anonymize_ips=True)
     for anonymize_ips in (True, False):
         half = TeamSettings(timezone="Asia/Tokyo", anonymize_ips=anonymize_ips)
-        assert compare_settings(wanted, expected, half, "E") is Plan.CHANGED
+        assert compare_settings(wanted, expected, half, "E") is Comparison.CHANGED
         half = TeamSettings(timezone="UTC", anonymize_ips=anonymize_ips)
-        assert compare_settings(wanted, expected, half, "E") is Plan.ACT
+        assert compare_settings(wanted, expected, half, "E") is Comparison.ACT
 
 
 def test_a_doubt_is_nothing_known_and_no_step_before_a_write_is_taken_unasked() -> None:

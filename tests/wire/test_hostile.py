@@ -32,6 +32,7 @@ from aioposthog_env import (
     Timeout,
 )
 from aioposthog_env.telemetry import Event, Hook
+from tests.figures import Count
 from tests.wire.hostile import KINDS, Asked, Kind
 from tests.wire.raw import RawServer, http
 
@@ -148,15 +149,15 @@ async def listening(server: Server) -> AsyncGenerator[Server, None]:
 
 
 @contextmanager
-def memory_bounded() -> Generator[None, None, None]:
+def memory_bounded(count: Count) -> Generator[None, None, None]:
     tracemalloc.start()
     try:
         yield
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    print(f"\n{peak / 2**20:.1f} MB at the most")
-    assert peak < MOST_MEMORY, f"{peak / 2**20:.1f} MB at the most"
+    assert peak < MOST_MEMORY, f"{peak / 2**20:.1f} MiB at the most"
+    count("hostile", MiB_at_most=peak / 2**20)
 
 
 def shown(ended: PostHogEnvError) -> str:
@@ -165,11 +166,11 @@ def shown(ended: PostHogEnvError) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-async def test_a_hostile_server(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hostile_server(kind: Kind, caplog: pytest.LogCaptureFixture, count: Count) -> None:
     caplog.set_level(logging.DEBUG, "aioposthog_env")
     events: list[Event] = []
     tasks = asyncio.all_tasks()
-    with memory_bounded():
+    with memory_bounded(count):
         endings = dict(zip(CALLS, await asyncio.gather(*(one_call(kind, call, events.append) for call in CALLS)), strict=True))
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == tasks
@@ -181,6 +182,8 @@ async def test_a_hostile_server(kind: Kind, caplog: pytest.LogCaptureFixture) ->
     told += [shown(ended) for ended in endings.values() if isinstance(ended, PostHogEnvError)]
     assert [line for line in told if not line.isprintable()] == []
     assert not any(secret in line for secret in SECRETS for line in told)
+    errors = [ended for ended in endings.values() if isinstance(ended, PostHogEnvError)]
+    count("hostile", kinds=1, calls=len(CALLS), typed_errors=len(errors), read_all_the_same=len(CALLS) - len(errors))
 
 
 async def one_call(kind: Kind, call: str, hook: Hook) -> object:

