@@ -17,6 +17,7 @@ from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnW
 from aioposthog_env.cli.assignments import assigned, parse_assignments
 from aioposthog_env.cli.choice import names_ids
 from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
@@ -73,7 +74,7 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
             plan.save(_plan_path(save, site))
         command = ["aioposthog-env", "apply", str(save), *connected(connection)]
         saved = ", ".join(str(_plan_path(save, site)) for site in sites)
-        output.say(f"Saved as {saved}; apply it with: {shlex.join(command)}")
+        output.say(f"Saved as {saved}" + ("." if connection.sandbox else f"; apply it with: {shlex.join(command)}"))
     if connection.json:
         profiles = [{"profile": site.label} if site.label else {} for site in sites]
         whole = [{**profile, **plan.to_json()} for profile, plan in zip(profiles, plans, strict=True)]
@@ -128,6 +129,8 @@ def _plan_path(path: Path, site: Site) -> Path:
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
+    if path is not None:
+        check_lasts(connection)
     check_workers(connection, how.on)
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
         _check_new(how.journal, connection)
@@ -153,7 +156,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         watched = await watch(output, parts)
     if journal is not None:
         back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
-        output.say(f"Recorded in {journal}; undo with: {shlex.join(back)}")
+        output.say(f"Recorded in {journal}" + ("." if connection.sandbox else f"; undo with: {shlex.join(back)}"))
     rows = [
         row
         for site, plan, part in zip(sites, plans, parts, strict=True)

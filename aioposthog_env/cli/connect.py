@@ -75,6 +75,19 @@ def _limiter(connection: Connection, auth: Credential) -> Limiter:
     return RedisRateLimiter(url)
 
 
+def check_lasts(connection: Connection) -> None:
+    """See that the PostHog which an earlier command has spoken to is still there.
+
+    Raises:
+        ConfigurationError: It was a sandbox that ended with its command.
+    """
+    if connection.sandbox:
+        raise ConfigurationError(
+            "--sandbox is a new PostHog for each command, so a plan or a journal of an earlier command does not fit it. "
+            "This serves one to several commands: aioposthog-env sandbox"
+        )
+
+
 def has_session(connection: Connection) -> bool:
     """Whether a person's session is at hand, beside a key or instead of one."""
     if connection.profile is not None:

@@ -19,6 +19,7 @@ from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, connect_each
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
@@ -29,6 +30,7 @@ from aioposthog_env.reports.rows import rows_of
 
 async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool, report: Path | None) -> int:
     """Give back what runs have changed: at one host the run that was named, else the only one there is."""
+    check_lasts(connection)
     output, reporting = Output(json=connection.json), Reporting(report, "Settings given back")
     journal = Journal(path)
     held = await journal.runs()

@@ -130,6 +130,8 @@ def test_a_part_that_failed_is_exit_code_3_and_all_of_it_1(served: Sandbox, capf
         (["set", "1", "session_recording_sample_rate=2"], "must be from 0 to 1"),
         (["demo", "--environments", "0"], "above 0"),
         (["list", "--sandbox", "--host", "us"], "not both"),
+        (["apply", "plan.json", "--sandbox"], "aioposthog-env sandbox"),
+        (["undo", "run.db", "--sandbox"], "aioposthog-env sandbox"),
         (["list", "--host", "https://us.i.posthog.com"], "ingestion host"),
         (["list", "--host", "http://posthog.example"], "allow_insecure_http"),
         (["list"], "POSTHOG_PERSONAL_API_KEY"),
@@ -167,6 +169,19 @@ def test_the_sandbox_for_a_first_try(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["set", "1", "anonymize_ips=true", "--sandbox"]) == 0
     assert run(["show", "1", "--sandbox", "--era", "2025-11"]) == 0
     capfd.readouterr()
+
+
+def test_a_sandbox_that_ends_is_not_gone_back_to(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    journal, plan = tmp_path / "run.db", tmp_path / "plan.json"
+    assert run(["plan", "1", "--set", "timezone=UTC", "--sandbox", "-o", str(plan)]) == 0
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("environments: [1]\nsettings: {timezone: Asia/Tokyo}\n")
+    assert run(["apply", "--settings", str(policy), "--sandbox", "--yes", "--journal", str(journal)]) == 0
+    said = capfd.readouterr().err
+    assert f"Saved as {plan}.\n" in said
+    assert f"Recorded in {journal}.\n" in said
+    assert "aioposthog-env apply" not in said
+    assert "aioposthog-env undo" not in said
 
 
 def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
