@@ -175,7 +175,7 @@ def test_a_sandbox_that_ends_is_not_gone_back_to(capfd: pytest.CaptureFixture[st
     journal, plan = tmp_path / "run.db", tmp_path / "plan.json"
     assert run(["plan", "1", "--set", "timezone=UTC", "--sandbox", "-o", str(plan)]) == 0
     policy = tmp_path / "policy.yaml"
-    policy.write_text("environments: [1]\nsettings: {timezone: Asia/Tokyo}\n")
+    policy.write_text("environments: [{id: 1}]\nsettings: {timezone: Asia/Tokyo}\n")
     assert run(["apply", "--settings", str(policy), "--sandbox", "--yes", "--journal", str(journal)]) == 0
     said = capfd.readouterr().err
     assert f"Saved as {plan}.\n" in said
