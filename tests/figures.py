@@ -17,7 +17,7 @@ ROWS: Final = {
     "killed": "changes and rotations killed at random instants and resumed: each happened once, none lost",
     "workers": "workers, coordinators and Redis killed while they rotate: each secret rotated once, none lost",
     "requests": "one request per attempt, also over a connection that has died",
-    "cancelled": "cancellations, one at each step of the event loop: nothing leaked, the next call works",
+    "cancelled": "cancelled at each await: nothing leaked, the next call works",
     "hostile": "hostile servers: typed errors in time, memory bounded, no credential elsewhere",
     "secrets": "search for the secrets that sandboxes issued",
     "recorded": "recorded answers of a real server",

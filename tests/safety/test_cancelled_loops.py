@@ -1,18 +1,20 @@
-"""A call and a change by plan, cancelled at every step of other event loops: eager tasks, and uvloop."""
+"""A call and a change by plan, cancelled at every await in other event loops: eager tasks, and uvloop."""
 
 import asyncio
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pytest
 
 from aioposthog_env import RateLimit, RateLimiter, Sandbox, TeamSettings
 from tests.conftest import logged_in
 from tests.figures import Count
-from tests.safety.test_cancelled import POLICY, cancelled_at, following
+from tests.safety.test_cancelled import MOMENTS, POLICY, cancelled_at
+
+Loop: TypeAlias = Callable[[], asyncio.AbstractEventLoop]
 
 
 def eager() -> asyncio.AbstractEventLoop:
@@ -37,22 +39,23 @@ LOOPS: Final = [
 ]
 
 
-async def every_step_of_a_call() -> int:
+async def every_await_of_a_call(*, late: bool, warm: bool) -> int:
     """How often it was cancelled."""
-    limiter = RateLimiter((RateLimit(100_000, 60.0),))
-    async with (
-        Sandbox(400, throttle=False) as sandbox,
-        logged_in(sandbox, routes="project", retry=POLICY, limiter=limiter, max_connections=1) as environments,
-    ):
-        tasks = asyncio.all_tasks()
+    async with Sandbox(100, throttle=False) as sandbox:
         for step, id in enumerate(sandbox.environment_ids):
-            over = await cancelled_at(step, rotated(environments, id))
-            assert sandbox.effects["rotate_secret_token", id] <= 1
-            # One connection and one turn: had the cancelled call kept either, this would wait for ever.
-            async with asyncio.timeout(5):
-                assert (await environments.retrieve(id)).id == id
-            left = [task for task in asyncio.all_tasks() - tasks if "RequestHandler" not in repr(task)]  # the sandbox's
-            assert left == []
+            # One connection, and one turn at a time, for which every second request waits.
+            limiter = RateLimiter((RateLimit(2, 0.02),))
+            async with logged_in(sandbox, retry=POLICY, limiter=limiter, max_connections=1) as environments:
+                if warm:  # connected, and the URL style known
+                    await environments.retrieve(id)
+                tasks = asyncio.all_tasks()
+                over = await cancelled_at(step, rotated(environments, id), late=late)
+                assert sandbox.effects["rotate_secret_token", id] <= 1
+                # Had the cancelled call kept connection or turn, this would wait for ever.
+                async with asyncio.timeout(5):
+                    assert (await environments.retrieve(id)).id == id
+                left = [task for task in asyncio.all_tasks() - tasks if "RequestHandler" not in repr(task)]  # the sandbox's
+                assert left == []
             if over:
                 return step
     raise AssertionError("it was never over")
@@ -62,10 +65,10 @@ async def rotated(environments: Any, id: int) -> None:
     await environments.rotate_secret_token(id)
 
 
-async def every_step_of_an_apply(folder: Path) -> int:
+async def every_await_of_an_apply(folder: Path, *, late: bool) -> int:
     """How often it was cancelled."""
     async with Sandbox(3, throttle=False) as sandbox, logged_in(sandbox, routes="project", retry=POLICY) as environments:
-        step, cancelled, over, zones = 0, 0, False, ("Asia/Tokyo", "Europe/Berlin")
+        step, over, zones = 0, False, ("Asia/Tokyo", "Europe/Berlin")
         while not over:
             plan = await environments.plan(TeamSettings(timezone=zones[step % 2]), [1, 2])
             path = folder / f"{step}.db"
@@ -73,23 +76,24 @@ async def every_step_of_an_apply(folder: Path) -> int:
             async def applied(plan: Any = plan, path: Path = path) -> None:
                 (await environments.apply(plan, journal=path)).raise_for_failures()
 
-            over = await cancelled_at(step, applied())
+            over = await cancelled_at(step, applied(), late=late)
             await asyncio.sleep(0.002)
             await applied()  # resumed
             assert {sandbox.environment(id).settings["timezone"] for id in (1, 2)} == {zones[step % 2]}
-            step, cancelled = following(step, 8), cancelled + (not over)
-    return cancelled
+            step += 1
+    return step - 1
 
 
+@MOMENTS
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_call_cancelled_at_every_step(loop: Callable[[], asyncio.AbstractEventLoop], count: Count) -> None:
+def test_a_call_cancelled_at_every_await(loop: Loop, warm: bool, late: bool, count: Count) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        count("cancelled", calls=runner.run(every_step_of_a_call()))
+        count("cancelled", calls=runner.run(every_await_of_a_call(late=late, warm=warm)))
 
 
+@MOMENTS
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_apply_cancelled_at_every_step_and_resumed(
-    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, count: Count
-) -> None:
+def test_an_apply_cancelled_at_every_await_and_resumed(loop: Loop, late: bool, tmp_path: Path, count: Count) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        count("cancelled", applies=runner.run(every_step_of_an_apply(tmp_path)))
+        count("cancelled", applies=runner.run(every_await_of_an_apply(tmp_path, late=late)))
