@@ -111,12 +111,6 @@ class SlidingLog:
                 stamps.popleft()
         return len(self._interactive), len(self._recent)
 
-    def open_to_bulk(self, now: float, most: int) -> int:
-        """How many requests the window may hold before bulk ones wait, where it may hold ``most`` in all."""
-        if not self._interactive and not self._kept_free:
-            return most
-        return most - kept_free(*self.seen(now), most, self._kept_free)
-
     def used(self, now: float) -> int:
         """How many answered requests the window still holds."""
         answered, horizon = self._answered, now - self._held
@@ -141,6 +135,33 @@ class SlidingLog:
         if over > len(self._answered):
             return math.inf
         return max(0.0, self._answered[over - 1] + self._held - now)
+
+    def bulk_wait(self, now: float, taken: int, most: int) -> float:
+        """Seconds until one more bulk request fits, as ``wait``.
+
+        Less is kept free for interactive requests as those of the last quarter leave it. So it fits when enough slots have come
+        back, or when enough of them have left, or after some of both.
+        """
+        if not self._interactive and not self._kept_free:
+            return self.wait(now, taken, most)
+        seen, recent = self.seen(now)
+
+        def slots(left: int) -> float:
+            return self.wait(now, taken, most - kept_free(seen, recent - left, most, self._kept_free))
+
+        def quarter(left: int) -> float:
+            return self._recent[left - 1] + self._held / PART - now if left else 0.0
+
+        # The more have left, the later it is, and the fewer slots have to come back.
+        few, many = 0, recent
+        while few < many:
+            middle = (few + many) // 2
+            if quarter(middle) >= slots(middle):
+                many = middle
+            else:
+                few = middle + 1
+        wait = max(quarter(few), slots(few))
+        return min(wait, slots(few - 1)) if few else wait
 
     def least_time(self, now: float, in_flight: int, calls: int) -> float:
         """The least time in seconds until so many more requests have left, as far as is known now.
@@ -211,12 +232,12 @@ class RateLimitState:
         """Seconds until a request would be let through that has ``ahead`` others before it in the queue."""
         wait, taken, bulk = 0.0, self.in_flight + ahead, priority == "bulk"
         for log in self.logs:
-            most = log.open_to_bulk(now, log.share) if bulk else log.share
-            if (longer := log.wait(now, taken, most)) > wait:
+            longer = log.bulk_wait(now, taken, log.share) if bulk else log.wait(now, taken, log.share)
+            if longer > wait:
                 wait = longer
         if wait > 0 and taken <= self._won // STEP:
-            counts = ((log, log.open_to_bulk(now, log.limit.count) if bulk else log.limit.count) for log in self.logs)
-            beyond = max(log.wait(now, taken, count) for log, count in counts)
+            waits = ((log.bulk_wait if bulk else log.wait)(now, taken, log.limit.count) for log in self.logs)
+            beyond = max(waits)
             wait = min(wait, max(beyond, self._probe_from - now))
         if wait == math.inf and ahead:
             # Too many ahead to tell when their slots return, but each window serves no more than its share.

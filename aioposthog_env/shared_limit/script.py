@@ -69,14 +69,6 @@ local function record(i, member, at)
   redis.call('ZADD', log_key(i), exact(at), member)
   if interactive(member) then redis.call('ZADD', seen_key(i), exact(at), member) end
 end
-local function open_to_bulk(i, most)
-  redis.call('ZREMRANGEBYSCORE', seen_key(i), '-inf', exact(now - ask.limits[i].held))
-  local seen = redis.call('ZCARD', seen_key(i))
-  local recent = redis.call('ZCOUNT', seen_key(i), '(' .. exact(now - ask.limits[i].held / ask.part), '+inf')
-  local coming = math.max(0, ask.part * recent - seen)
-  local spare = math.max(math.min(seen, math.ceil(most / ask.floor)), math.ceil(seen / ask.part))
-  return most - math.min(math.max(coming + spare, math.ceil(most * ask.kept_free)), math.floor(most / 2))
-end
 local function keep(at)
   local shared = false
   for i, limit in ipairs(ask.limits) do
@@ -95,11 +87,13 @@ local function answered(member, at)
 end
 
 -- the wait of a slot that stands behind others in the queue; asked when the logs of this command are complete
-local held, open = {}, {}
+local held, seen, recent = {}, {}, {}
 local function look()
   for i, limit in ipairs(ask.limits) do
     held[i] = used(i, now)
-    open[i] = {share = open_to_bulk(i, share[i]), count = open_to_bulk(i, limit.count)}
+    redis.call('ZREMRANGEBYSCORE', seen_key(i), '-inf', exact(now - limit.held))
+    seen[i] = redis.call('ZCARD', seen_key(i))
+    recent[i] = redis.call('ZCOUNT', seen_key(i), '(' .. exact(now - limit.held / ask.part), '+inf')
   end
 end
 local function wait_of_log(i, taken, most)
@@ -109,16 +103,34 @@ local function wait_of_log(i, taken, most)
   local stamp = redis.call('ZRANGE', log_key(i), over - 1, over - 1, 'WITHSCORES')[2]
   return math.max(0, tonumber(stamp) + ask.limits[i].held - now)
 end
-local function wait_of(member, ahead)
-  local wait, taken, first = 0, in_flight + ahead, interactive(member)
-  for i = 1, n do
-    wait = math.max(wait, wait_of_log(i, taken, first and share[i] or open[i].share))
+local function kept_free(i, most, recently)
+  local coming = math.max(0, ask.part * recently - seen[i])
+  local spare = math.max(math.min(seen[i], math.ceil(most / ask.floor)), math.ceil(seen[i] / ask.part))
+  return math.min(math.max(coming + spare, math.ceil(most * ask.kept_free)), math.floor(most / 2))
+end
+local function bulk_wait_of_log(i, taken, most)
+  local function slots(left) return wait_of_log(i, taken, most - kept_free(i, most, recent[i] - left)) end
+  local function quarter(left)
+    if left == 0 then return 0 end
+    local place = seen[i] - recent[i] + left - 1
+    local stamp = redis.call('ZRANGE', seen_key(i), place, place, 'WITHSCORES')[2]
+    return tonumber(stamp) + ask.limits[i].held / ask.part - now
   end
+  local few, many = 0, recent[i]
+  while few < many do
+    local middle = math.floor((few + many) / 2)
+    if quarter(middle) >= slots(middle) then many = middle else few = middle + 1 end
+  end
+  local wait = math.max(quarter(few), slots(few))
+  return few > 0 and math.min(wait, slots(few - 1)) or wait
+end
+local function wait_of(member, ahead)
+  local wait, taken = 0, in_flight + ahead
+  local wait_there = interactive(member) and wait_of_log or bulk_wait_of_log
+  for i = 1, n do wait = math.max(wait, wait_there(i, taken, share[i])) end
   if wait > 0 and taken <= math.floor(won / ask.step) then
     local beyond = 0
-    for i, limit in ipairs(ask.limits) do
-      beyond = math.max(beyond, wait_of_log(i, taken, first and limit.count or open[i].count))
-    end
+    for i, limit in ipairs(ask.limits) do beyond = math.max(beyond, wait_there(i, taken, limit.count)) end
     wait = math.min(wait, math.max(beyond, probe_from - now))
   end
   if wait == math.huge and ahead > 0 then

@@ -1,10 +1,12 @@
 """What bulk calls leave to interactive ones."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.policy.priority import kept_free
-from aioposthog_env.policy.rate_limit import RateLimit, RateLimitState, Slot
+from aioposthog_env.policy.priority import Priority, kept_free
+from aioposthog_env.policy.rate_limit import HELD, SERVER_LIMITS, RateLimit, RateLimitState, SlidingLog, Slot
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,37 @@ def test_beyond_the_share_bulk_requests_leave_slots_as_well() -> None:
         state.answered(10.0)
     assert state.reserve(10.0) > 0.0
     assert state.reserve(10.0, "interactive") == 0.0
+
+
+def test_bulk_requests_wait_no_longer_than_the_interactive_ones_are_recent() -> None:
+    state = RateLimitState(SERVER_LIMITS)
+    for number in range(248):  # as a script does that changes many and looks at 62 of them one by one
+        priority: Priority = "bulk" if number < 186 else "interactive"
+        while (wait := state.reserve(number / 100, priority)) > 0:
+            assert wait < 15.0
+        state.answered(number / 100, priority)
+
+    assert 13.0 < state.wait(3.0, ahead=30) < 15.0  # where 62 in 15 s may become 248 in a minute
+    assert state.wait(17.0, ahead=30) == 0.0
+
+
+@given(
+    stamps=st.lists(st.tuples(st.floats(0.0, 70.0), st.sampled_from(["interactive", "bulk"])), max_size=40),
+    taken=st.integers(0, 6),
+    always=st.sampled_from([0.0, 0.2]),
+)
+def test_a_bulk_request_that_asks_earlier_than_it_was_told_waits_on(
+    stamps: list[tuple[float, Priority]], taken: int, always: float
+) -> None:
+    log = SlidingLog(RateLimit(20, 60.0), always)
+    for at, priority in sorted(stamps):
+        log.record(at, priority)
+    wait = log.bulk_wait(70.0, taken, 20)
+    assert wait <= max(0.0, log.wait(70.0, taken, 10))
+    leaving = sorted({at + part * 60.0 * HELD for at, _ in stamps for part in (0.25, 1.0)})
+    for moment in leaving:
+        if 70.0 <= moment < 70.0 + wait - 1e-6:
+            assert log.bulk_wait(moment, taken, 20) > 0
 
 
 @pytest.mark.parametrize("part", [-0.1, 0.6])

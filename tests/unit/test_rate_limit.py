@@ -121,9 +121,9 @@ def test_a_stamp_leaves_its_window_when_the_window_is_over() -> None:
     log = SlidingLog(RateLimit(10, 10.0))
     log.record(0.0, "interactive")
 
-    assert log.open_to_bulk(1.0, 10) < 10
+    assert log.bulk_wait(1.0, 8, 10) > log.wait(1.0, 8, 10) == 0.0
     assert (log.used(10.0 * HELD), log.seen(10.0 * HELD)) == (0, (0, 0))
-    assert log.open_to_bulk(11.0, 10) == 10
+    assert log.bulk_wait(11.0, 9, 10) == 0.0
 
 
 def test_a_slot_that_nobody_had_to_wait_for() -> None:
