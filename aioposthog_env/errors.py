@@ -263,13 +263,16 @@ class RateLimitWaitTooLong(PostHogEnvError):  # noqa: N818  the public name says
     Attributes:
         retry_after: Seconds until the call could go.
         ceiling: The longest wait that was allowed, in seconds.
+        deadline: Whether that was the deadline of the call, and not the ceiling for waits.
     """
 
-    def __init__(self, *, retry_after: float, ceiling: float) -> None:
+    def __init__(self, *, retry_after: float, ceiling: float, deadline: bool = False) -> None:
+        bound, remedy = ("its deadline is in", "deadline=…") if deadline else ("waits are limited to", "wait_ceiling=None")
         super().__init__(
-            f"The rate limit allows this call in {retry_after:.0f} s, and waits are limited to {ceiling:.0f} s. "
-            "Call again later, or allow longer waits with RetryPolicy(wait_ceiling=None)."
+            f"The rate limit allows this call in {retry_after:.0f} s, and {bound} {ceiling:.0f} s. "
+            f"Call again later, or allow longer waits with RetryPolicy({remedy})."
         )
+        self.deadline = deadline
         self.retry_after = retry_after
         self.ceiling = ceiling
 

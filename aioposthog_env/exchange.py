@@ -1,9 +1,18 @@
-"""One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows."""
+"""One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows.
+
+Where a write is compared with what it is to replace, it is sent right after the look: two slots of the limit are held before
+that, and where a second has passed before a repeat, it is looked at again. What is about to be sent is written down once the
+limit lets it through, so that little is in doubt where the process dies.
+
+Only PostHog's own no is proof that a write was not done. A page of something that stands before it may come after the effect,
+so for a call that must not happen twice such an answer is a lost one.
+"""
 
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import anyio
 import attrs
@@ -24,13 +33,13 @@ from aioposthog_env.api.routes import (
     probe_of,
 )
 from aioposthog_env.errors import (
+    ClientStateError,
     DecodeError,
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     PermissionDeniedError,
     PostHogEnvError,
-    RateLimitWaitTooLong,
     StateChangedError,
     TransportError,
 )
@@ -56,9 +65,25 @@ from aioposthog_env.telemetry import (
     log,
 )
 
+_FRESH: Final = 1.0
+"""How old a look may be where a call is sent again, in seconds."""
+
+
+class _LookFirst(Exception):  # noqa: N818  it is no error
+    """What the call is to replace was read too long ago to be sent now."""
+
 
 class Exchange:
     """One call on its way.
+
+    Args:
+        host: What all calls to the host share.
+        options: How this call is made.
+        call: What to send.
+        place: To which environment, or into which collection.
+        before_write: What has to be done before a write leaves.
+        style: The URL style; None for the one that the host takes.
+        style_found: Called once the style, and with it the era, was found out.
 
     Attributes:
         sender: Sends its requests, and knows how many there were.
@@ -73,6 +98,7 @@ class Exchange:
         place: Place,
         before_write: recovery.BeforeWrite | None = None,
         style: Style | None = None,
+        style_found: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._host = host
         self._options = options
@@ -82,7 +108,12 @@ class Exchange:
         self.already_done: bool = False
         self._before_write = before_write
         self._style: Style | None = style
+        self._style_found = style_found
+        self._doubt = None if before_write is None else before_write.doubt
         self._sent_at = 0.0
+        self._looked_at = 0.0
+        self._compares = False
+        self._trusted_until: float | None = None
         self._seen: Environment | None = None
         self._reading: Style | None = None
         self._before: recovery.Marks | None = None
@@ -94,7 +125,16 @@ class Exchange:
     @property
     def no_effect(self) -> bool:
         """Whether the write was tried and certainly not done: each time it was refused, or never left."""
-        return self._written and not self._answered and not self.sender.attempts.uncertain
+        in_doubt = self._before_write is not None and self._before_write.doubt is not None
+        return self._written and not self._answered and not self.sender.attempts.uncertain and not in_doubt
+
+    @property
+    def _effect(self) -> str:
+        """What has to be said of a call that may have taken effect, whatever ended it."""
+        endpoint = self._call.endpoint
+        repeatable = not endpoint.reads and endpoint.repeat is not Repeat.NEVER
+        uncertain = self._written and not self._answered and self.sender.attempts.uncertain
+        return " It may have taken effect; calling again is safe." if repeatable and uncertain else ""
 
     async def run(self) -> Reply:
         """Send until a decision ends it.
@@ -102,6 +142,17 @@ class Exchange:
         Returns:
             The reply of success.
         """
+        try:
+            return await self._run()
+        except OutcomeUnknownError:
+            raise
+        except PostHogEnvError as error:
+            error.message += self._effect
+            raise
+        finally:
+            self.sender.release()
+
+    async def _run(self) -> Reply:
         call, place, routes = self._call, self._place, self._host.routes
         refused_style: Style | None = None
         while True:
@@ -110,19 +161,20 @@ class Exchange:
                 style, reply = await self._find_style()
                 if reply is not None:
                     return reply
+                if self._style_found is not None:
+                    await self._style_found()
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
-            if not self._written and self._before_write is not None and self._before_write.record is not None:
-                await self._before_write.record(self._seen, self._before)
-            self._written = True
-            if call.endpoint is CREATE:
-                self._sent_at = anyio.current_time()
-            fence = None if self._before_write is None else self._before_write.fence
-            delivery = await self.sender.deliver(
-                Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body, fence)
-            )
-            if isinstance(delivery, Answered) and call.endpoint.repeat is Repeat.NEVER:
-                delivery = _lost_if_unreadable(call.endpoint, delivery)
+            ready = None if call.endpoint.reads else self._ready
+            try:
+                delivery = await self.sender.deliver(
+                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body, ready)
+                )
+            except _LookFirst:
+                self._looked = False
+                continue
+            if call.endpoint.repeat is Repeat.NEVER:
+                delivery = _lost_unless_posthogs(call.endpoint, place, delivery)
             if isinstance(delivery, Answered):
                 self._answered = True
                 self._host.budget.give_back()
@@ -132,7 +184,9 @@ class Exchange:
             if isinstance(delivery, Refused):
                 reply = delivery.reply
                 if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, reply.status, reply.body):
-                    return reply
+                    return attrs.evolve(reply, body=b"")
+                if not call.endpoint.reads and not replies.is_refusal(reply.body):
+                    self.sender.attempts.uncertain = True
                 verdict = judge(style, place, status=reply.status, opening=reply.opening)
                 # Where the same style is found again, it is the action that this server does not have.
                 if self._style is None and style != refused_style and routes.gone(call.endpoint, place, verdict):
@@ -140,6 +194,19 @@ class Exchange:
                     continue
             if (reply := await self._go_round(delivery, call.endpoint.repeat, style)) is not None:
                 return reply
+            if self._compares and anyio.current_time() - self._looked_at > _FRESH:
+                self._looked = False
+
+    async def _ready(self) -> float | None:
+        """The limit lets the write leave: write down what is about to be sent, and ask whether it still may."""
+        before_write, now = self._before_write, anyio.current_time()
+        if self._trusted_until is not None and now > self._trusted_until:
+            raise _LookFirst
+        if before_write is not None and before_write.record is not None and not self._written:
+            await before_write.record(self._seen, self._before)
+        self._written = True
+        self._sent_at = now
+        return None if before_write is None or before_write.fence is None else await before_write.fence()
 
     async def _look_first(self, style: Style) -> Reply | None:
         """Before a write: what an earlier process has left open, what the call will change, and whether it is as planned.
@@ -148,17 +215,25 @@ class Exchange:
             The answer, where nothing is left to do.
         """
         call, before_write, self._looked = self._call, self._before_write, True
-        doubt = None if before_write is None else before_write.doubt
+        doubt, self._doubt = self._doubt, None
         if doubt is not None and (done := await self._resolve(doubt, style)) is not None:
             self.already_done = True
             return done
         marks = call.endpoint in recovery.LEAVES_MARKS and (self._options.retry.read_back or before_write is not None)
         wanted = before_write is not None and (before_write.read or before_write.check is not None)
-        if not (marks or call.expected or call.expected_settings or wanted):
+        self._compares = bool(call.expected or call.expected_settings or wanted)
+        trusted = -math.inf if before_write is None or doubt is not None else before_write.fresh_until
+        self._trusted_until = trusted if self._compares and anyio.current_time() <= trusted else None
+        if not (marks or self._compares) or self._trusted_until is not None:
             return None
+        if self._compares:
+            await self.sender.reserve_two()
         reply = await self._look(style, marks=marks)
-        self.already_done = self._compared(http_date(reply.headers.get("Date"))) is recovery.Comparison.DONE
-        return reply if self.already_done else None
+        self._looked_at = anyio.current_time()
+        found = self._compared(http_date(reply.headers.get("Date")))
+        # What is done after a request of this very call was done by that, as far as can be told.
+        self.already_done = found is recovery.Comparison.DONE and not self._written
+        return reply if found is recovery.Comparison.DONE else None
 
     async def _look(self, style: Style, *, marks: bool) -> Reply:
         """Read the environment and keep what was seen."""
@@ -181,21 +256,25 @@ class Exchange:
         if self._before is None:
             return reply
         left, patience = self.sender.time_left(), self._options.retry.settle_after_500
-        seen = await self._watch(self._before, style, patience if left is None else min(patience, left))
+        try:
+            seen = await self._watch(self._before, style, patience if left is None else min(patience, left), [])
+        except OutcomeUnknownError:
+            return reply  # the client was closed
         shown = seen.verdict in {recovery.Verdict.HAPPENED, recovery.Verdict.UNCLEAR}
         return cast("Reply", seen.environment) if shown else reply
 
     def _take_note(self, reply: Reply) -> None:
         """Keep what was read before the call."""
-        seen: Environment = replies.decode_success(RETRIEVE, reply.body)
+        seen: Environment = replies.decode_success(RETRIEVE, reply.body, self._place.environment_id)
         self._seen, self._before = seen, recovery.marks(self._call.endpoint, seen)
 
     async def _read_safely(self, style: Style) -> Reply:
         """Read the environment, again where that fails."""
+        earlier = attrs.evolve(self.sender.attempts)
         while True:
             delivery = await self._read_environment(style)
             if isinstance(delivery, Answered):
-                self.sender.attempts = Attempts()
+                self.sender.attempts = earlier
                 return delivery.reply
             await self._go_round(delivery, Repeat.SAFE, style)
 
@@ -216,10 +295,7 @@ class Exchange:
         if call.endpoint is UPDATE and call.asked is not None:
             found = recovery.compare_settings(call.asked, call.expected_settings, seen.settings, self._host.routes.era.name)
             if found is recovery.Comparison.CHANGED:
-                raise StateChangedError(
-                    "The environment is no longer as it was planned with: a setting that is to be changed has another value by "
-                    "now. Nothing was sent. Make a new plan."
-                )
+                raise self._changed("a setting that is to be changed has another value by now", "Make a new plan.")
             return found
         if call.expected is None:
             return recovery.Comparison.ACT
@@ -229,11 +305,14 @@ class Exchange:
             )
         found = recovery.compare(call.expected, self._before)
         if found is recovery.Comparison.CHANGED:
-            raise StateChangedError(
-                "The environment is no longer as it was planned with: neither its secret nor its backup is the expected one. "
-                "Nothing was sent. Read it again and make a new plan."
-            )
+            raise self._changed("neither its secret nor its backup is the expected one", "Read it again and make a new plan.")
         return found
+
+    def _changed(self, how: str, remedy: str) -> PostHogEnvError:
+        """The error for an environment that is neither as planned nor as the call would leave it."""
+        if self._written and self.sender.attempts.uncertain:
+            return self._unknown(None, ["an answer was lost", f"by now {how}"])
+        return StateChangedError(f"The environment is no longer as it was planned with: {how}. Nothing was sent. {remedy}")
 
     async def _resolve(self, doubt: recovery.Doubt, style: Style) -> Reply | None:
         """What became of a call that a process which is gone may have sent.
@@ -246,7 +325,8 @@ class Exchange:
         """
         endpoint, policy = self._call.endpoint, self._options.retry
         if endpoint.repeat is not Repeat.NEVER:
-            self.sender.attempts.uncertain = True
+            # What another login cannot see is not therefore deleted.
+            self.sender.attempts.uncertain = not doubt.another_login
             return None
         if doubt.happened:
             return await self._what_happened(doubt, style)
@@ -255,7 +335,8 @@ class Exchange:
             if doubt.unsent:
                 return None
             raise self._unknown(None, observations)
-        seen = await self._watch(doubt.before, style, 0.0 if doubt.unsent else max(0.0, policy.settle - doubt.age))
+        # The whole settle time from now on: when it left last, no clock that can be set is to tell.
+        seen = await self._watch(doubt.before, style, 0.0 if doubt.unsent else policy.settle, observations)
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
             self._tell_decision(seen.verdict, "done", observations)
@@ -304,12 +385,13 @@ class Exchange:
         patience = settle if left is None else min(settle, left)
 
         log.info("%s of environment %s: %s; reading back", endpoint.name, self._place.environment_id, observations[0])
-        seen = await self._watch(self._before, style, patience)
+        seen = await self._watch(self._before, style, patience, observations)
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
             self._tell_decision(seen.verdict, "done", observations)
             return cast("Reply", seen.environment)
-        may_resend = (over or policy.resend_after_settle) and patience == settle and not self._resent
+        settled = (over or policy.resend_after_settle) and patience == settle
+        may_resend = settled and not self._resent and policy.max_attempts > 1
         if seen.verdict is not recovery.Verdict.UNCHANGED or not may_resend:
             raise self._unknown(seen.verdict, observations)
         self._resent = True
@@ -332,15 +414,21 @@ class Exchange:
             )
         )
 
-    async def _watch(self, before: recovery.Marks, style: Style, patience: float) -> recovery.Watch:
-        """Look at the environment until something has changed or the patience is over."""
+    async def _watch(self, before: recovery.Marks, style: Style, patience: float, so_far: Sequence[str]) -> recovery.Watch:
+        """Look at the environment until something has changed or the patience is over.
+
+        Raises:
+            OutcomeUnknownError: The client was closed meanwhile.
+        """
 
         async def read() -> tuple[Environment, Reply] | None:
             try:
                 found = await self._read_environment(style)
                 if not isinstance(found, Answered):
                     return None
-                seen: Environment = replies.decode_success(RETRIEVE, found.reply.body)
+                seen: Environment = replies.decode_success(RETRIEVE, found.reply.body, self._place.environment_id)
+            except ClientStateError:
+                raise self._unknown(None, [*so_far, "the client was closed before it could be looked at"]) from None
             except PostHogEnvError:
                 return None  # the call itself may have happened, which this error would hide
             if self._reading is None and style == "project" and recovery.marks(self._call.endpoint, seen) is None:
@@ -364,7 +452,8 @@ class Exchange:
         """
         endpoint, place, routes = self._call.endpoint, self._place, self._host.routes
         uncertain = self._written and self.sender.attempts.uncertain
-        async with self._host.finding:
+        await self.sender.take(self._host.finding, "another call that finds out the URL style")
+        try:
             if (style := routes.style_for(endpoint, place)) is not None:
                 return style, None  # another task has found it meanwhile
             while True:
@@ -388,6 +477,8 @@ class Exchange:
                 # A genuine refusal: what the credential cannot read, it cannot change.
                 raise self._error(delivery)
             return style, delivery.reply if endpoint is probe_of(endpoint) else None
+        finally:
+            self._host.finding.release()
 
     async def _probe_styles(self) -> tuple[Style | None, Delivery]:
         """One round over the styles.
@@ -441,7 +532,7 @@ class Exchange:
         longest = self.sender.longest_wait() if decision.asked else self.sender.time_left()
         if longest is not None and decision.wait > longest:
             if decision.asked:
-                raise RateLimitWaitTooLong(retry_after=decision.wait, ceiling=longest)
+                raise self.sender.too_long(decision.wait)
             raise self._error(delivery)
         event = RetryScheduled(
             endpoint=self._call.endpoint.name,
@@ -459,17 +550,15 @@ class Exchange:
 
     def _error(self, delivery: Delivery) -> PostHogEnvError:
         """The error that a delivery ends in."""
-        origin, endpoint = self._host.origin, self._call.endpoint
-        repeated = self._written and not endpoint.reads and endpoint.repeat is not Repeat.NEVER
-        effect = " It may have taken effect; calling again is safe." if repeated and self.sender.attempts.uncertain else ""
+        origin = self._host.origin
         if isinstance(delivery, NotSent):
-            changed = "" if effect else ", so nothing changed"
-            return NotSentError(f"The request never left{changed}: {delivery.reason}.{effect} Is {origin} the right host?")
+            changed = "" if self._effect else ", so nothing changed"
+            return NotSentError(f"The request never left{changed}: {delivery.reason}. Is {origin} the right host?")
         if isinstance(delivery, Lost):
-            return TransportError(f"No whole answer came from {origin}: {delivery.reason}.{effect}")
+            return TransportError(f"No whole answer came from {origin}: {delivery.reason}.")
         reply = delivery.reply
         retry_after = delivery.retry_after if isinstance(delivery, Throttled) else None
-        error = replies.error_of(
+        return replies.error_of(
             reply.status,
             reply.headers,
             reply.body,
@@ -477,15 +566,17 @@ class Exchange:
             retry_after=retry_after,
             hidden=calls.sensitive_texts(self._call.asked),
         )
-        error.message += effect
-        return error
 
 
-def _lost_if_unreadable(endpoint: Endpoint, delivery: Answered) -> Answered | Lost:
-    """A success whose body cannot be read tells no more than a lost answer."""
-    try:
-        replies.decode_success(endpoint, delivery.reply.body)
-    except DecodeError as error:
+def _lost_unless_posthogs(endpoint: Endpoint, place: Place, delivery: Delivery) -> Delivery:
+    """An answer that PostHog does not give tells no more than a lost one."""
+    if isinstance(delivery, Refused) and not replies.is_refusal(delivery.reply.body):
         status = delivery.reply.status
-        return Lost(f"status {status} came with a body that cannot be read: {error}", status)
+        return Lost(f"status {status} came with an answer that is not PostHog's", status)
+    if isinstance(delivery, Answered):
+        try:
+            replies.decode_success(endpoint, delivery.reply.body, place.environment_id)
+        except DecodeError as error:
+            status = delivery.reply.status
+            return Lost(f"status {status} came with a body that cannot be read: {error}", status)
     return delivery

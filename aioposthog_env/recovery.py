@@ -26,6 +26,7 @@ have happened is never sent again, whatever is seen.
 """
 
 import enum
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
@@ -133,15 +134,18 @@ class Doubt:
 
     Attributes:
         before: The marks before it was sent; None for a call that leaves none.
-        age: Seconds since it was about to be sent.
+        age: Seconds since it was about to be sent the first time, for the reader. A wait before the last time, or a clock that
+            was set, can make it too long, so nothing follows from it.
         happened: It is known to have taken effect; what follows it is left to do.
         unsent: As far as is known it was not sent, so an environment that shows no change tells that it did not happen.
+        another_login: The credential may be another one than that process had.
     """
 
     before: Marks | None
     age: float
     happened: bool = False
     unsent: bool = False
+    another_login: bool = False
 
 
 @attrs.frozen
@@ -157,6 +161,7 @@ class BeforeWrite:
             of this client writes to it. Raises where nothing may be sent.
         fence: Asked right before each request of the write. Gives the time of the event loop until which it may leave; raises
             where it may not leave at all.
+        fresh_until: Until this time of the event loop what the call is to replace is taken to be there, without a look.
     """
 
     record: Callable[[Environment | None, Marks | None], Awaitable[None]] | None = None
@@ -164,6 +169,7 @@ class BeforeWrite:
     doubt: Doubt | None = None
     check: Callable[[Environment, datetime | None], Comparison] | None = None
     fence: Callable[[], Awaitable[float]] | None = None
+    fresh_until: float = -math.inf
 
 
 def compare_settings(wanted: TeamSettings, expected: Digests | None, now: TeamSettings, era: str) -> Comparison:

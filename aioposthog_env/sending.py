@@ -1,9 +1,10 @@
 """Sending the requests of one call: each within the limit, exactly once, and followed where the same server redirects it."""
 
+import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -13,8 +14,9 @@ from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.replies import printable
-from aioposthog_env.api.routes import Place, RouteMemory, path, successor_of
+from aioposthog_env.api.routes import Place, RouteMemory, Style, path, successor_of
 from aioposthog_env.auth import Credential
+from aioposthog_env.errors import ConfigurationError, NotSentError, RateLimitWaitTooLong
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, Refused, Reply, Throttled, classify
 from aioposthog_env.policy.priority import Priority
@@ -33,6 +35,8 @@ from aioposthog_env.telemetry import (
 from aioposthog_env.transport import USER_AGENT, Timeout, Transport
 
 _MAX_REDIRECTS: Final = 3
+_PAIR: Final = 1.0
+"""How long a call that holds one slot waits for its second, in seconds. A limit of one request at a time never gives two."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CANCELLED: Final = Lost("cancelled")
 
@@ -61,13 +65,20 @@ class Turns:
         self._locks: dict[int, tuple[anyio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def of(self, environment_id: int) -> AsyncGenerator[None, None]:
-        """Inside, nobody else writes to the environment."""
+    async def of(self, environment_id: int, sender: "Sender") -> AsyncGenerator[None, None]:
+        """Inside, nobody else writes to the environment.
+
+        Raises:
+            NotSentError: The deadline of the call has come before its turn.
+        """
         lock, users = self._locks.get(environment_id) or (anyio.Lock(fast_acquire=True), 0)
         self._locks[environment_id] = lock, users + 1
         try:
-            async with lock:
+            await sender.take(lock, "another write to the environment")
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             lock, users = self._locks.pop(environment_id)
             if users > 1:
@@ -86,6 +97,8 @@ class Host:
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     finding: anyio.Lock = attrs.field(factory=anyio.Lock)
     turns: Turns = attrs.field(factory=Turns)
+    pairing: dict[Priority, anyio.Lock] = attrs.field(factory=lambda: {"interactive": anyio.Lock(), "bulk": anyio.Lock()})
+    """Held while a call waits for two slots: of two that held one each, both would wait."""
     _headers: dict[tuple[bool, bool], dict[str, str]] = attrs.field(factory=dict[tuple[bool, bool], dict[str, str]])
 
     def headers(self, *, unsafe: bool, body: bool) -> dict[str, str]:
@@ -106,8 +119,8 @@ class Request:
     endpoint: Endpoint
     path: str
     body: bytes | None = None
-    fence: Callable[[], Awaitable[float]] | None = None
-    """Gives the time until which it may leave; see ``BeforeWrite``."""
+    ready: Callable[[], Awaitable[float | None]] | None = None
+    """Asked when the limit lets it leave. Gives the time of the event loop until which it may, or None; raises where it must not."""
 
 
 class Sender:
@@ -129,6 +142,33 @@ class Sender:
         self.sent: int = 0
         self.waited: float = 0.0
         self._asked: list[str] = []
+        self._reserved: list[Slot] = []
+
+    async def reserve_two(self) -> None:
+        """Hold two slots, so that a write can leave right after the look before it.
+
+        Where the limit gives no second one soon, the write will have to wait for it.
+        """
+        limiter = self._host.limiter
+        if limiter is None or self._reserved:
+            return
+        pairing, longest = self._host.pairing[self._priority], self.longest_wait()
+        with anyio.move_on_after(longest):
+            async with pairing:
+                self._reserved.append(await self._slot(limiter))
+                with anyio.move_on_after(_PAIR):
+                    self._reserved.append(await self._slot(limiter))
+                return
+        raise self.too_long(longest or 0.0)
+
+    def release(self) -> None:
+        """Give back the slots that were not needed."""
+        while self._reserved and self._host.limiter is not None:
+            self._host.limiter.not_sent(self._reserved.pop())
+
+    @property
+    def _priority(self) -> Priority:
+        return self._options.priority or "interactive"
 
     async def deliver(self, request: Request) -> Delivery:
         """One request, and a few more where the same server redirects it with verb and body kept."""
@@ -153,10 +193,11 @@ class Sender:
             return None
         if f"{target.scheme}://{target.netloc}".lower() != self._host.origin or not location.isascii():
             return None
-        routes = self._host.routes
-        project = path("project", request.endpoint, self._place)
+        routes, there = self._host.routes, target.path.rstrip("/")
+        if there not in _paths(request.endpoint, self._place):
+            return None
         # On all but the newest servers this would delete the whole project.
-        whole_project = request.endpoint.destroys and target.path.rstrip("/") == project.rstrip("/")
+        whole_project = request.endpoint.destroys and there == path("project", request.endpoint, self._place).rstrip("/")
         if whole_project and routes.era is not Era.D and routes.routes != "project":
             return None
         return target.path + (f"?{target.query}" if target.query else "")
@@ -169,13 +210,15 @@ class Sender:
             asked: The path that was asked, where this request follows a redirect.
         """
         limiter, hooks = self._host.limiter, self._options.hooks
-        slot = await self._slot(limiter) if limiter is not None else None
+        slot = None if limiter is None else self._reserved.pop(0) if self._reserved else await self._slot(limiter)
         headers = self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None)
         started: AttemptStarted | None = None
         began = 0.0
         delivery: Delivery = NotSent("it was not allowed to leave")
         try:
-            leave_by = None if request.fence is None else await request.fence()
+            if (left := self.time_left()) is not None and left <= 0:
+                raise NotSentError(f"The deadline of {self._options.retry.deadline:g} s had passed before it could be sent.")
+            leave_by = None if request.ready is None else await request.ready()
             self.sent += 1
             if hooks:
                 started, began = self._started_now(request, asked), anyio.current_time()
@@ -201,12 +244,47 @@ class Sender:
         return delivery
 
     async def _slot(self, limiter: RateLimiter) -> Slot:
-        slot = await limiter.acquire(ceiling=self.longest_wait(), priority=self._options.priority or "interactive")
+        try:
+            with anyio.fail_after(self.time_left()):
+                slot = await limiter.acquire(ceiling=self.longest_wait(), priority=self._priority)
+        except RateLimitWaitTooLong as error:
+            raise self.too_long(error.retry_after) from None
+        except TimeoutError:
+            raise self._too_late("the rate limit") from None
         if slot.waited:
             self.waited += slot.waited
             name, environment_id = self._call.endpoint.name, self._place.environment_id
-            self.tell(LimiterWaited(endpoint=name, environment_id=environment_id, seconds=slot.waited))
+            try:
+                self.tell(LimiterWaited(endpoint=name, environment_id=environment_id, seconds=slot.waited))
+            except BaseException:
+                limiter.not_sent(slot)
+                raise
         return slot
+
+    async def take(self, lock: anyio.Lock, held_by: str) -> None:
+        """Take a lock that other calls hold, until the deadline at the longest.
+
+        Raises:
+            NotSentError: The deadline has come.
+        """
+        try:
+            with anyio.fail_after(self.time_left()):
+                await lock.acquire()
+        except TimeoutError:
+            raise self._too_late(held_by) from None
+
+    def _too_late(self, waited_for: str) -> NotSentError:
+        deadline = self._options.retry.deadline or 0.0
+        return NotSentError(f"The deadline of {deadline:g} s came while it waited for {waited_for}. It was not sent.")
+
+    def too_long(self, wait: float) -> RateLimitWaitTooLong:
+        """The error for a wait that the policy does not allow.
+
+        Args:
+            wait: Seconds.
+        """
+        longest, left = self.longest_wait() or 0.0, self.time_left()
+        return RateLimitWaitTooLong(retry_after=wait, ceiling=longest, deadline=left is not None and left <= longest)
 
     def time_left(self) -> float | None:
         """Seconds until the deadline; None without one."""
@@ -266,6 +344,15 @@ class Sender:
     def tell(self, event: Event) -> None:
         """Tell the hooks."""
         tell(self._options.hooks, event)
+
+
+def _paths(endpoint: Endpoint, place: Place) -> set[str]:
+    """The paths of a call in all styles, without the last slash."""
+    paths: set[str] = set()
+    for style in get_args(Style):
+        with contextlib.suppress(ConfigurationError):  # nested, and no project is named
+            paths.add(path(style, endpoint, place).rstrip("/"))
+    return paths
 
 
 def _finished(started: AttemptStarted, delivery: Delivery, seconds: float) -> AttemptFinished:

@@ -15,6 +15,7 @@ other policies: connections, limiter, retry budget and all that was found out ab
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -23,7 +24,7 @@ import attrs
 
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import UPDATE, Endpoint
+from aioposthog_env.api.endpoints import UPDATE, WRITE, Endpoint
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import Place, RouteMemory, Routes, Style, check_routes
 from aioposthog_env.api.scopes import Grant, needed_for_update, refusal
@@ -203,16 +204,19 @@ class PostHogSession:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
         """
         self._host.transport.check_state()
-        exchange = Exchange(self._host, self.options, call, place, before_write, style)
+        check = partial(self._check_scopes, call, place) if self.options.enforce_scopes else None
+        exchange = Exchange(
+            self._host, self.options, call, place, before_write, style, style_found=check if call.endpoint is UPDATE else None
+        )
         try:
-            if self.options.enforce_scopes and call.endpoint.name not in self._access.allowed:
-                await self._check_scopes(call, place)
+            if check is not None and call.endpoint.name not in self._access.allowed:
+                await check()
             if call.endpoint.reads or place.environment_id is None:
                 reply = await exchange.run()
             else:
-                async with self._host.turns.of(place.environment_id):
+                async with self._host.turns.of(place.environment_id, exchange.sender):
                     reply = await exchange.run()
-            value = self._read(call, reply, already_done=exchange.already_done)
+            value = self._read(call, place, reply, already_done=exchange.already_done)
         except PostHogEnvError as error:
             error.about(call.endpoint.name, place.environment_id)
             error.attempts, error.waited = exchange.sender.sent, exchange.sender.waited
@@ -221,11 +225,11 @@ class PostHogSession:
         sender = exchange.sender
         return Result(value, sender.sent, sender.waited, exchange.already_done, date=reply.headers.get("Date"))
 
-    def _read(self, call: Call[T], reply: Reply, *, already_done: bool) -> T:
+    def _read(self, call: Call[T], place: Place, reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""
         endpoint = call.endpoint
         try:
-            value = replies.decode_success(endpoint, reply.body)
+            value = replies.decode_success(endpoint, reply.body, place.environment_id)
         except DecodeError as error:
             if endpoint.reads or already_done:
                 raise
@@ -260,13 +264,16 @@ class PostHogSession:
             need = needed_for_update(call.fields, self.era, CONFIG_FIELDS_B)
         ids = [known for known in (place.environment_id, place.project_id) if known is not None]
         # What the kind of credential rules out needs no look at the key's record.
-        refused = refusal(endpoint, need, Grant(kind), ids)
+        grant = Grant(kind)
+        refused = refusal(endpoint, need, grant, ids)
         if refused is None:
             grant = await self.grant()
             refused = refusal(endpoint, need, grant, ids)
             if refused is None and endpoint is not UPDATE and not grant.projects:
                 self._access.allowed.add(endpoint.name)
         if refused is not None:
+            if endpoint is UPDATE and self.era is Era.UNKNOWN:
+                refused = refusal(endpoint, WRITE, grant, ids) or refused  # the scope that suffices in every era
             raise ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=kind)
 
     async def grant(self) -> Grant:

@@ -7,6 +7,7 @@ block. A hook that raises an ``Exception`` disturbs nothing: it is logged with i
 ``LoggingHook`` writes the records to a log; ``aioposthog_env.otel`` makes spans and metrics of them.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -208,7 +209,7 @@ def tell(hooks: Sequence[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # a hook does not wait, so nobody has cancelled it
             log.exception("A telemetry hook failed on %s", type(event).__name__)
 
 

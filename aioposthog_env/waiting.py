@@ -38,7 +38,9 @@ async def until_deleted(session: PostHogSession, ref: EnvironmentRef, deadline: 
     async def gone(within: PostHogSession) -> bool:
         try:
             seen = await within.call(calls.retrieve(), place_of(ref))
-        except NotFoundError:
+        except NotFoundError as missing:
+            if missing.code != "not_found":  # a page of something before PostHog
+                raise
             return True
         if seen.value.is_pending_deletion is False:
             error = StateChangedError("It is not being deleted, so waiting for that would be in vain. Delete it first.")

@@ -74,7 +74,10 @@ class Sweep:
         files = [file for file in folder.rglob("*") if file.is_file() and not _may_hold(file)] if folder is not None else []
         self.searched = Counter(secrets=self._secrets, lines=len(lines), objects=len(made), files=len(files))
         self._secrets = 0
-        texts = [*lines, *(text for one in made for text in _forms(one))]
+        texts = [*lines]
+        for one in made:
+            with contextlib.suppress(RecursionError):  # what cannot be shown, shows nothing
+                texts += _forms(one)
         return [_described(text, hits) for text in texts if (hits := self.hits(text))] + self.hits_in_files(files)
 
     @contextlib.contextmanager

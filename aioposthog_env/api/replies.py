@@ -16,6 +16,7 @@ from aioposthog_env.errors import (
     AuthenticationError,
     ConflictError,
     CredentialNotAcceptedError,
+    DecodeError,
     NotFoundError,
     PermissionDeniedError,
     ServerError,
@@ -43,14 +44,28 @@ class _DemoData:
     extra: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
 
-def decode_success(endpoint: Endpoint, body: bytes) -> Any:
+def decode_success(endpoint: Endpoint, body: bytes, environment_id: int | None = None) -> Any:
     """What the endpoint returns.
 
+    Args:
+        endpoint: The endpoint.
+        body: What came.
+        environment_id: The environment that was asked for.
+
     Raises:
-        DecodeError: The body is not what the endpoint promises.
+        DecodeError: The body is not what the endpoint promises, or is about another environment.
     """
+    value = _decoded(endpoint, body)
+    if environment_id is not None and isinstance(value, Environment) and value.id != environment_id:
+        raise DecodeError(f"it is about environment {value.id}", path="$.id")
+    return value
+
+
+def _decoded(endpoint: Endpoint, body: bytes) -> Any:
     match endpoint.reply:
         case ReplyKind.NOTHING:
+            if body.strip():
+                raise DecodeError("nothing was to come, and something did")
             return None
         case ReplyKind.DEMO_DATA:
             return decode(body, _DemoData).is_generating_demo_data
@@ -217,6 +232,15 @@ def _origin(location: str, host: str) -> str:
 
 
 _BEING_DELETED: Final = re.compile(r"(being|pending|already).*delet", re.I)
+
+
+def is_refusal(body: bytes) -> bool:
+    """Whether an error body is PostHog's own, so that its no can be trusted. A proxy's page may come after the effect."""
+    try:
+        raw = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(raw.get("detail"), str) or isinstance(raw.get("error"), str)
 
 
 def absorbed(endpoint: Endpoint, status: int, body: bytes) -> bool:

@@ -77,7 +77,10 @@ class RetryPolicy:
 
     @classmethod
     def disabled(cls) -> "RetryPolicy":
-        """One request per call, whatever comes back. The wait for the rate limit stays, and so does reading back."""
+        """One request per call, whatever comes back, once the URL style is known.
+
+        The wait for the rate limit stays, and so does looking before a token call, and what became of it after a lost answer.
+        """
         return cls(max_attempts=1, max_server_errors=1, max_refusals=1)
 
 

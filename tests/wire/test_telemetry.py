@@ -162,12 +162,12 @@ async def test_an_attempt_that_begins_ends_once_also_where_it_is_lost_or_cancell
 
 async def test_a_path_is_told_without_ids_search_and_what_a_redirect_adds() -> None:
     events: list[Event] = []
-    moved = http(307, Location="/api/environments/42/a/b/c/?x=1")
+    moved = http(307, Location="/api/projects/42/?x=1")
     async with raw_server(moved, GOOD) as server, at_raw(server.url, hooks=[events.append]) as environments:
         await environments.retrieve(42)
         server.default = http(200, b'{"count": 0, "results": [], "next": null}')
         assert [one async for one in environments.list(search="Ada Lovelace")] == []
-    assert server.requests[1] == "GET /api/environments/42/a/b/c/?x=1"
+    assert server.requests[1] == "GET /api/projects/42/?x=1"
     assert "Ada" in server.requests[2]
     assert [(event.path, event.resend) for event in only(events, AttemptStarted)] == [
         ("/api/environments/{id}/", 0),
