@@ -120,7 +120,7 @@ class Request:
     path: str
     body: bytes | None = None
     ready: Callable[[], Awaitable[float | None]] | None = None
-    """Asked when the limit lets it leave. Gives the time of the event loop until which it may, or None; raises where it must not."""
+    """Asked when the limit lets it leave: until what time of the event loop it may, None for any. Raises where it must not."""
 
 
 class Sender:
