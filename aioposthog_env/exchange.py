@@ -83,9 +83,9 @@ class Exchange:
         place: To which environment, or into which collection.
         before_write: What has to be done before a write leaves.
         style: The URL style; None for the one that the host takes.
-        style_found: Called once the style, and with it the era, was found out.
 
     Attributes:
+        style_found: Called once the style, and with it the era, was found out.
         sender: Sends its requests, and knows how many there were.
         already_done: The environment was found as the call would leave it, so it was not sent.
     """
@@ -98,7 +98,6 @@ class Exchange:
         place: Place,
         before_write: recovery.BeforeWrite | None = None,
         style: Style | None = None,
-        style_found: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._host = host
         self._options = options
@@ -108,7 +107,7 @@ class Exchange:
         self.already_done: bool = False
         self._before_write = before_write
         self._style: Style | None = style
-        self._style_found = style_found
+        self.style_found: Callable[[], Awaitable[None]] | None = None
         self._doubt = None if before_write is None else before_write.doubt
         self._sent_at = 0.0
         self._looked_at = 0.0
@@ -161,8 +160,8 @@ class Exchange:
                 style, reply = await self._find_style()
                 if reply is not None:
                     return reply
-                if self._style_found is not None:
-                    await self._style_found()
+                if self.style_found is not None:
+                    await self.style_found()
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
             ready = None if call.endpoint.reads else self._ready

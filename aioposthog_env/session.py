@@ -38,9 +38,12 @@ from aioposthog_env.auth import (
     resolve_host,
 )
 from aioposthog_env.errors import (
+    ClientStateError,
     ConfigurationError,
     DecodeError,
+    NotSentError,
     PostHogEnvError,
+    RateLimiterUnavailableError,
     RateLimitWaitTooLong,
     ScopeError,
     SettingsNotAppliedError,
@@ -54,7 +57,7 @@ from aioposthog_env.models.settings import CONFIG_FIELDS_B
 from aioposthog_env.policy.delivery import Reply
 from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.recovery import BeforeWrite
-from aioposthog_env.sending import Host, Limiter, Options
+from aioposthog_env.sending import Host, Limiter, Options, Sender
 from aioposthog_env.telemetry import Hook
 from aioposthog_env.transport import TLS, Timeout, Transport
 
@@ -204,13 +207,13 @@ class PostHogSession:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
         """
         self._host.transport.check_state()
-        check = partial(self._check_scopes, call, place) if self.options.enforce_scopes else None
-        exchange = Exchange(
-            self._host, self.options, call, place, before_write, style, style_found=check if call.endpoint is UPDATE else None
-        )
+        exchange = Exchange(self._host, self.options, call, place, before_write, style)
+        check = partial(self._check_scopes, call, place, exchange.sender)
         try:
-            if check is not None and call.endpoint.name not in self._access.allowed:
+            if self.options.enforce_scopes and call.endpoint.name not in self._access.allowed:
                 await check()
+                if call.endpoint is UPDATE:
+                    exchange.style_found = check  # with the style the era is known, and with that the scope
             if call.endpoint.reads or place.environment_id is None:
                 reply = await exchange.run()
             else:
@@ -257,7 +260,7 @@ class PostHogSession:
             error = ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=self.credential.kind)
             raise error.about(endpoint.name, None)
 
-    async def _check_scopes(self, call: Call[Any], place: Place) -> None:
+    async def _check_scopes(self, call: Call[Any], place: Place, sender: Sender) -> None:
         endpoint, kind = call.endpoint, self.credential.kind
         need = endpoint.scope
         if endpoint is UPDATE:
@@ -267,7 +270,7 @@ class PostHogSession:
         grant = Grant(kind)
         refused = refusal(endpoint, need, grant, ids)
         if refused is None:
-            grant = await self.grant()
+            grant = await self.grant(sender)
             refused = refusal(endpoint, need, grant, ids)
             if refused is None and endpoint is not UPDATE and not grant.projects:
                 self._access.allowed.add(endpoint.name)
@@ -276,11 +279,14 @@ class PostHogSession:
                 refused = refusal(endpoint, WRITE, grant, ids) or refused  # the scope that suffices in every era
             raise ScopeError(f"Nothing was sent. {refused.message}", missing=refused.missing, credential=kind)
 
-    async def grant(self) -> Grant:
+    async def grant(self, sender: Sender | None = None) -> Grant:
         """What is known of the credential: as given, or read once from the key's own record.
 
         Older servers do not show a key its record, and others may answer anything. Then it is unknown, that
         is remembered, and the server decides.
+
+        Args:
+            sender: Sends the call that has to know, within its deadline.
         """
         access, credential = self._access, self._host.credential
         if access.grant is not None:
@@ -289,18 +295,24 @@ class PostHogSession:
         if given.scopes is not None or not isinstance(credential, PersonalAPIKey):
             access.grant = given
             return given
-        async with access.asking:
+        sender = sender or Sender(self._host, self.options, calls.current_key(), Place())
+        await sender.take(access.asking, "the record of the key")
+        try:
             if access.grant is None:
-                key = await self._ask_for_key()
+                key = await self._ask_for_key(sender.time_left())
                 access.grant = given if key is None else _granted(key, given)
+        finally:
+            access.asking.release()
         return access.grant
 
-    async def _ask_for_key(self) -> KeyInfo | None:
-        call = calls.current_key()
+    async def _ask_for_key(self, left: float | None) -> KeyInfo | None:
+        call, options = calls.current_key(), self.options
+        if left is not None:
+            options = attrs.evolve(options, retry=attrs.evolve(options.retry, deadline=max(left, 0.001)))
         try:
-            reply = await Exchange(self._host, self.options, call, Place()).ask_once()
+            reply = await Exchange(self._host, options, call, Place()).ask_once()
             return None if reply is None else cast("KeyInfo", replies.decode_success(call.endpoint, reply.body))
-        except RateLimitWaitTooLong:
+        except (RateLimitWaitTooLong, RateLimiterUnavailableError, ClientStateError, NotSentError):
             raise  # says nothing about the key
         except PostHogEnvError:
             return None

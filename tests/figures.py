@@ -53,7 +53,7 @@ def total(given: Iterable[tuple[str, dict[str, Figure]]]) -> dict[str, dict[str,
     return rows
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Print the rows that any test of this run has counted for."""
     stats = terminalreporter.stats
     bad = {report.nodeid for kind in ("failed", "error") for report in stats.get(kind, [])}

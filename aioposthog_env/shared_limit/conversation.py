@@ -247,7 +247,7 @@ class Conversation:
                 now = asyncio.get_running_loop().time()
                 if (due := self._due(now)) > now:
                     self._wake_up.clear()
-                    with anyio.move_on_at(due):
+                    with anyio.CancelScope(deadline=due):
                         await self._wake_up.wait()
                 else:
                     await self._ask(now)

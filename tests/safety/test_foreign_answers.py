@@ -200,13 +200,15 @@ async def test_a_limit_of_one_request_at_a_time_still_lets_a_compared_write_thro
     assert sandbox.environment(1).settings["timezone"] == "Europe/Berlin"
 
 
-@pytest.mark.parametrize("waits_for", ["another write", "the URL style", "the rate limit"])
+@pytest.mark.parametrize("waits_for", ["another write", "the URL style", "the rate limit", "the record of the key"])
 async def test_the_deadline_bounds_every_wait(waits_for: str) -> None:
     limiter = RateLimiter([RateLimit(1, 60.0)]) if "limit" in waits_for else None
     policy = RetryPolicy(deadline=0.3)
     routes: Any = "auto" if "style" in waits_for else "project"
-    async with Sandbox(1) as sandbox, logged_in(sandbox, limiter=limiter, routes=routes) as environments:
-        sandbox.fault("stall", "update" if "write" in waits_for else "retrieve", before=1.0, effect=False)
+    client = connect if "key" in waits_for else logged_in
+    stalled = {"another write": "update", "the record of the key": "current_key"}.get(waits_for, "retrieve")
+    async with Sandbox(1) as sandbox, client(sandbox, limiter=limiter, routes=routes) as environments:
+        sandbox.fault("stall", stalled, before=1.0, effect=False)
         async with anyio.create_task_group() as tasks:
 
             async def first() -> None:
