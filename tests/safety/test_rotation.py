@@ -144,6 +144,18 @@ async def test_a_failing_sink_stops_the_run_and_nothing_is_lost_or_rotated_again
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
 
 
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, KeyError])
+async def test_a_plain_function_may_fail_with_any_error(error: type[Exception]) -> None:
+    def take(environment: Environment) -> None:
+        raise error(environment.id)
+
+    async with scene(1) as (_, environments):
+        with anyio.fail_after(5):
+            report = await environments.each([1]).rotate_secret_token(sink=take)
+        (failed,) = report.failed
+        assert isinstance(failed.error, SinkError)
+
+
 async def test_a_lost_answer_is_read_back_and_handed_over(tmp_path: Path) -> None:
     async with scene() as (sandbox, environments):
         sandbox.fault("drop_after_effect", "rotate_secret_token", times=3)
