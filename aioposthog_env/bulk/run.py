@@ -21,6 +21,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import anyio
 import anyio.abc
 
+from aioposthog_env.bulk.cancelled import is_cancelled
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, failure
 from aioposthog_env.bulk.queued import QueuedRun
 from aioposthog_env.bulk.record import RunRecord
@@ -178,7 +179,7 @@ class BulkRun(Generic[T]):
             if error is not None and group.exceptions == (error,):
                 return False
             if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
+                raise group.exceptions[0] from group.exceptions[0].__cause__
             raise
 
     @property
@@ -228,14 +229,31 @@ class BulkRun(Generic[T]):
             await self._work_off(refs, keep)
 
     async def _work_off(self, refs: AnyIterator, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
+        at_work = self._workers()
+
+        async def work() -> None:
+            nonlocal at_work
+            try:
+                await self._worker(refs, keep)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    return  # anyio would take an error for a reason to cancel the others
+                raise RuntimeError("Something that the run waited for was cancelled, and the run was not.") from error
+            at_work -= 1
+
         try:
             async with anyio.create_task_group() as workers:
-                for _ in range(self._workers()):
-                    workers.start_soon(self._worker, refs, keep)
+                for _ in range(at_work):
+                    workers.start_soon(work)
         except BaseExceptionGroup as group:
             if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
+                raise group.exceptions[0] from group.exceptions[0].__cause__
             raise
+        if at_work:
+            raise RuntimeError(
+                f"{at_work} of the run's tasks were cancelled, and the run was not, so outcomes are missing. Resume it with its "
+                "journal; without one, look at the environments that have none."
+            )
 
     def _workers(self) -> int:
         return min(self._concurrency, len(self._source)) if isinstance(self._source, Sized) else self._concurrency

@@ -7,6 +7,7 @@ A line of the file is whole or not there. What was written of one that failed is
 is written, so that no other secret ends up in a line that cannot be read.
 """
 
+import asyncio
 import errno
 import inspect
 import os
@@ -21,6 +22,7 @@ import anyio
 import msgspec
 
 from aioposthog_env.auth import Secret
+from aioposthog_env.bulk.cancelled import is_cancelled
 from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import ConfigurationError, SinkError
 from aioposthog_env.models.environment import Environment
@@ -93,7 +95,9 @@ class Sink:
                 await _call(cast("Taker", self._take), environment)
             else:
                 await in_thread(self._append, self._file, _line(environment, self._host))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             # A callable's words may hold the secret, and so may its error's arguments.
             number = error.errno if isinstance(error, OSError) else None
             return os.strerror(number) if isinstance(number, int) else type(error).__name__

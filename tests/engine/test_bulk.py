@@ -261,6 +261,21 @@ async def test_an_error_that_is_not_ours_ends_the_run_as_it_is() -> None:
         await consume(run_of([1], work))
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_a_cancellation_that_nobody_asked_for_ends_the_run_like_any_error_that_is_not_ours(concurrency: int) -> None:
+    def zone(ref: EnvironmentRef) -> TeamSettings:
+        if ref.id == 2:
+            raise asyncio.CancelledError
+        return TeamSettings(timezone="Asia/Tokyo")
+
+    async with Sandbox(3) as sandbox, connect(sandbox) as environments:
+        with pytest.raises(RuntimeError, match="the run was not") as caught:
+            await environments.each([1, 2, 3], concurrency=concurrency).update(zone)
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        with pytest.raises(RuntimeError, match="the run was not"):
+            await consume(environments.each([1, 2, 3], concurrency=concurrency).update(zone))
+
+
 def broken() -> Iterator[int]:
     yield 1
     raise LookupError("the source broke")

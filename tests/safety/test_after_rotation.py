@@ -1,5 +1,6 @@
 """Once a secret was rotated, nothing that goes wrong after it rotates again, and nothing is lost or told to the wrong ear."""
 
+import asyncio
 import gc
 import io
 import json
@@ -275,6 +276,88 @@ async def test_no_secret_is_logged_for_a_callable_that_fails_after_it_was_cancel
         await anyio.lowlevel.checkpoint()
         assert sandbox.effects["rotate_secret_token", 1] == 1
         assert (sandbox.environment(1).secret_api_token or "none") not in caplog.text
+
+
+# A cancellation that nobody has asked of the run
+
+
+async def somebody_elses() -> None:
+    """Await what somebody has cancelled."""
+    task = asyncio.ensure_future(asyncio.sleep(3_600))
+    task.cancel()
+    await task
+
+
+async def awaits_it(environment: Environment) -> None:
+    await somebody_elses()
+
+
+def returns_it(environment: Environment) -> object:
+    return somebody_elses()
+
+
+def raises_it(environment: Environment) -> None:
+    raise asyncio.CancelledError(secret_of(environment))
+
+
+async def times_out_and_awaits_it(environment: Environment) -> None:
+    with anyio.move_on_after(0.001):
+        await anyio.sleep(3_600)
+    try:
+        async with asyncio.timeout(0.001):
+            await anyio.sleep(3_600)
+    except TimeoutError:
+        await somebody_elses()
+
+
+@pytest.mark.parametrize("fails", [awaits_it, returns_it, raises_it, times_out_and_awaits_it])
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_a_sink_that_awaits_what_somebody_has_cancelled_fails_like_any_other(
+    concurrency: int, fails: Callable[[Environment], Any], tmp_path: Path
+) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+
+    async def take(environment: Environment) -> None:
+        if environment.id == 2:
+            found = fails(environment)
+            if found is not None:
+                await found
+        taken.append(environment.id)
+
+    async with scene(5) as (sandbox, environments):
+        given = fails if concurrency == 1 else take
+        report = await environments.each(range(1, 6), journal=journal, concurrency=concurrency).rotate_secret_token(sink=given)
+        (failed,) = report.failed
+        assert isinstance(failed.error, SinkError)
+        assert "(CancelledError)" in str(failed.error)
+        assert (len(report), report.stopped_by) == (5, failed.error)
+        items = {item.environment: item.state for item in await Journal(journal).items()}
+        assert items[failed.ref.id] == "unfinished"
+        again = environments.each(range(1, 6), journal=journal)
+        (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
+        assert sorted(taken) == [1, 2, 3, 4, 5]
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in range(1, 6))
+
+
+async def test_a_run_whose_tasks_were_cancelled_behind_its_back_says_so(tmp_path: Path) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+
+    async def take(environment: Environment) -> None:
+        if environment.id == 2:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await anyio.sleep(0)
+        taken.append(environment.id)
+
+    async with scene(4) as (sandbox, environments):
+        with pytest.raises(RuntimeError, match="1 of the run's tasks were cancelled"):
+            await environments.each([1, 2, 3, 4], journal=journal, concurrency=2).rotate_secret_token(sink=take)
+        assert sorted(taken) == [1, 3, 4]
+        again = environments.each([1, 2, 3, 4], journal=journal)
+        (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
+        assert sorted(taken) == [1, 2, 3, 4]
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
 
 
 # Servers that hide the secret
