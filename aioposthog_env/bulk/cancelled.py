@@ -1,7 +1,7 @@
 """Whether a CancelledError means that this task was cancelled.
 
-It also comes out of a caller's code that awaits something which somebody else has cancelled. Such an error is one like any other.
-Let through, it would end the task in silence: whoever started it takes it for the cancellation that nobody asked for.
+It also comes out of a caller's code that awaits what somebody else has cancelled. Such an error is one like any other.
+Let through it would end the task in silence, since whoever waits for the task takes it for cancelled.
 """
 
 import asyncio

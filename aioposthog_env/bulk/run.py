@@ -251,8 +251,8 @@ class BulkRun(Generic[T]):
             raise
         if at_work:
             raise RuntimeError(
-                f"{at_work} of the run's tasks were cancelled, and the run was not, so outcomes are missing. Resume it with its "
-                "journal; without one, look at the environments that have none."
+                f"{at_work} of the run's tasks were cancelled, and the run was not, so outcomes are missing. Resume the run with "
+                "its journal; without one, look at the environments that have none."
             )
 
     def _workers(self) -> int:

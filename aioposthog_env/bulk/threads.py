@@ -18,7 +18,15 @@ async def in_thread(function: Callable[[*Arguments], T], *arguments: *Arguments)
     Raises:
         RuntimeError: The function has raised StopIteration.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(_called, function, *arguments))
+
+    def call() -> T:
+        try:
+            return function(*arguments)
+        except StopIteration as error:
+            # No future takes it, so whoever waits would wait for ever. It ends a coroutine in the same way.
+            raise RuntimeError("The function raised StopIteration.") from error
+
+    work = asyncio.ensure_future(asyncio.to_thread(call))
     cancelled = False
     with anyio.CancelScope(shield=True):
         while not work.done():
@@ -30,11 +38,3 @@ async def in_thread(function: Callable[[*Arguments], T], *arguments: *Arguments)
         work.exception()  # taken, or asyncio would log it, and with it whatever secret its words hold
         raise asyncio.CancelledError
     return work.result()
-
-
-def _called(function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-    try:
-        return function(*arguments)
-    except StopIteration as error:
-        # No future takes it, so whoever waits would wait for ever. It ends a coroutine in the same way.
-        raise RuntimeError("The function raised StopIteration.") from error

@@ -347,7 +347,7 @@ async def test_a_run_whose_tasks_were_cancelled_behind_its_back_says_so(tmp_path
             task = asyncio.current_task()
             assert task is not None
             task.cancel()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         taken.append(environment.id)
 
     async with scene(4) as (sandbox, environments):
