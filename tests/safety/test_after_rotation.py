@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +358,23 @@ async def test_a_run_whose_tasks_were_cancelled_behind_its_back_says_so(tmp_path
         (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
         assert sorted(taken) == [1, 2, 3, 4]
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
+
+
+async def test_an_error_of_the_source_keeps_no_rotated_secret_from_the_sink(tmp_path: Path) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+
+    async def refs() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        await anyio.sleep(0.1)
+        raise LookupError("no more can be listed")
+
+    async with scene(2) as (sandbox, environments):
+        sandbox.fault("delay_after_effect", "rotate_secret_token", times=2, after=0.3)
+        with pytest.raises(LookupError) as caught:
+            await environments.each(refs(), journal=journal).rotate_secret_token(sink=lambda one: taken.append(one.id))
+        assert "2 succeeded" in "".join(caught.value.__notes__)
+        assert (sorted(taken), await states(journal)) == ([1, 2], ["succeeded", "succeeded"])
 
 
 # Servers that hide the secret
