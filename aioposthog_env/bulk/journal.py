@@ -7,7 +7,8 @@ environment is in one of four states when the journal is opened again:
 * an outcome: it is known what happened;
 * an intent without an outcome, or one that says *unknown*: **in doubt**. It may have been sent. What a read of the environment
   tells then is decided in ``recovery``, from the digests that the intent holds;
-* an outcome that says **unfinished**: the call has taken effect, and what follows it has not. It is never sent again.
+* an outcome that says **unfinished**: the call has taken effect, and what follows it has not. A token call is never sent
+  again; settings are compared, and sent only where somebody has put the earlier ones back.
 
 The file is in WAL mode with ``synchronous=FULL``: a commit that has returned survives a crash, and a log that was cut off at
 any byte loses no commit that had returned. One process holds the file at a time; the operating system frees it when the process
