@@ -186,8 +186,8 @@ async def _verified(session: PostHogSession, ref: EnvironmentRef, settings: Team
     """
     try:
         seen = await session.call(calls.retrieve(), place_of(ref))
-    except PostHogEnvError as error:
-        error.after("The settings were changed, and could not be verified: the environment could not be read again.")
+    except PostHogEnvError as failed:
+        failed.after("The settings were changed, and could not be verified: the environment could not be read again.")
         raise
     if fields := not_applied(settings, seen.value):
         error = SettingsNotAppliedError(fields=fields, environment=seen.value)

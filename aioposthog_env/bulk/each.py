@@ -241,6 +241,8 @@ class Each:
             self._queue.check(plain)
             queued = self._queue.run(self.session, record)
         check = secret_is_shown if following is not None and (following.verify or following.sink is not None) else None
+        if record is not None:
+            record.has_sink = following is not None and following.sink is not None
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
             if digests is not None and ref.id not in digests:

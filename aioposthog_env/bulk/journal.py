@@ -295,13 +295,14 @@ class Journal:
         """Let a run be begun again."""
         self._running.discard(name)
 
-    async def begin(self, name: str, identity: Identity, *, adopt: bool, undoes: int | None = None) -> int:
+    async def begin(self, name: str, identity: Identity, *, adopt: bool, sink: bool = False, undoes: int | None = None) -> int:
         """Begin a run, or resume it. The journal must be open, and the run be held.
 
         Args:
             name: The run's name within the file.
             identity: What it does.
             adopt: Go on although the run was begun with another credential.
+            sink: It hands over what it makes.
             undoes: The number of the run that it undoes.
 
         Returns:
@@ -311,10 +312,10 @@ class Journal:
             JournalError: The run of that name is another one.
         """
         if not await self._read("SELECT id FROM runs WHERE name = :name", name=name):
-            row = attrs.asdict(identity) | {"name": name, "started": time.time(), "undoes": undoes}
+            row = attrs.asdict(identity) | {"name": name, "started": time.time(), "sink": sink, "undoes": undoes}
             await self._write(
-                "INSERT INTO runs (name, host, credential, endpoint, body, started, undoes)"
-                " VALUES (:name, :host, :credential, :endpoint, :body, :started, :undoes)",
+                "INSERT INTO runs (name, host, credential, endpoint, body, started, sink, undoes)"
+                " VALUES (:name, :host, :credential, :endpoint, :body, :started, :sink, :undoes)",
                 row,
             )
         number, found = await self.find(name)
@@ -326,12 +327,18 @@ class Journal:
         if found != identity:
             row = {"id": number, "credential": identity.credential}
             await self._write("UPDATE runs SET credential = :credential WHERE id = :id", row)
+        if sink:
+            await self._write("UPDATE runs SET sink = 1 WHERE id = :id", {"id": number})
         links = dict(await self._read("SELECT id, undoes FROM runs WHERE undoes IS NOT NULL"))
         chain = [number]
         while (earlier := links.get(chain[-1])) is not None and earlier not in chain:
             chain.append(earlier)
         self._undone_by[number] = chain[1:]
         return number
+
+    async def has_sink(self, run: int) -> bool:
+        """Whether a session of the run has handed over what it made."""
+        return bool(await self._read("SELECT 1 FROM runs WHERE id = :run AND sink", run=run))
 
     async def key(self, run: int) -> str:
         """A digest that tells a run from all others, in this file and elsewhere."""

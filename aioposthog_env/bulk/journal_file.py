@@ -25,7 +25,7 @@ from aioposthog_env.bulk.atomic_write import beside
 from aioposthog_env.errors import JournalError
 
 _APPLICATION: Final = 0x70686A31
-_VERSION: Final = 2
+_VERSION: Final = 3
 _OPEN: Final = 1 << 16
 """Added to the version while the journal is open."""
 STATES: Final = ("intended", "unfinished", "succeeded", "unchanged", "failed", "unknown", "skipped", "undone")
@@ -39,6 +39,7 @@ _SCHEMA: Final = f"""
         endpoint TEXT NOT NULL,
         body TEXT NOT NULL,
         started REAL NOT NULL,
+        sink INTEGER NOT NULL DEFAULT 0,
         undoes INTEGER REFERENCES runs (id)
     );
     CREATE TABLE items (

@@ -176,6 +176,45 @@ async def test_what_was_rotated_before_is_handed_over_when_a_failed_sink_works_a
         assert sandbox.effects["rotate_secret_token", 1] == 1
 
 
+async def test_a_secret_that_is_still_to_be_handed_over_waits_for_its_sink(tmp_path: Path) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+    async with scene(3) as (sandbox, environments):
+        await environments.each([1], journal=journal).rotate_secret_token(sink=lambda one: 1 / 0)
+        sandbox.fault("drop_after_effect", "rotate_secret_token")
+        blind = environments.with_options(retry=attrs.evolve(LOOKING, read_back=False))
+        assert (await blind.each([2], journal=journal).rotate_secret_token(sink=lambda one: taken.append(one.id))).unknown
+        sandbox.calls.clear()
+
+        report = await environments.each([1, 2, 3], journal=journal, concurrency=1).rotate_secret_token()
+        assert [(one.status, one.attempts) for one in report] == [("failed", 0), ("failed", 0), ("succeeded", 2)]
+        first, second = (one.error for one in report.failed)
+        assert isinstance(first, ConfigurationError)
+        assert "has rotated the secret, and its sink has not taken the new one" in str(first)
+        assert "Resume the run with sink= again" in str(first)
+        assert "may have rotated" in str(second)
+        assert (first.environment_id, first.action_done) == (1, True)
+        assert {call.environment_id for call in sandbox.calls if call.environment_id is not None} == {3}
+        assert await states(journal) == ["unfinished", "unknown", "succeeded"]
+
+        again = environments.each([1, 2, 3], journal=journal)
+        (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
+        assert sorted(taken) == [1, 2]
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3))
+
+
+async def test_a_run_that_never_had_a_sink_goes_on_without_one(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    async with scene(1) as (sandbox, environments):
+        trouble = after_rotation(lambda: sandbox.fault("502_before_effect", "retrieve", times=None))
+        broken = environments.with_options(hooks=[trouble])
+        assert (await broken.each([1], journal=journal).rotate_secret_token(verify=True)).failed
+        assert await states(journal) == ["unfinished"]
+        sandbox.clear_faults()
+        (done,) = await environments.each([1], journal=journal).rotate_secret_token()
+        assert (done.status, await states(journal)) == ("unchanged", ["unchanged"])
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
 class Failing(io.FileIO):
     """A file on a disk that is full for one write, and that may not be shortened."""
 

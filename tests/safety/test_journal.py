@@ -730,7 +730,7 @@ async def test_a_journal_that_could_not_be_closed_opens_again(path: Path) -> Non
 async def test_another_format_is_refused(path: Path) -> None:
     async with Journal(path):
         pass
-    for version, words in ((3, "newer version of this library .format 3"), (1, "older version")):
+    for version, words in ((4, "newer version of this library .format 4"), (2, "older version")):
         rewrite(path, f"PRAGMA user_version = {version}")
         before = path.read_bytes()
         with pytest.raises(JournalError, match=words):
