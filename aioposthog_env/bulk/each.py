@@ -169,7 +169,9 @@ class Each:
         Raises:
             ConfigurationError: The sink is none.
         """
-        following = AfterRotation(self.session, verify, None if sink is None else Sink(sink, self.session.origin))
+        journal = None if self._recording is None else self._recording.path
+        taker = None if sink is None else Sink(sink, self.session.origin, journal)
+        following = AfterRotation(self.session, verify, taker)
         return self._expecting(calls.rotate_secret_token, expected, settings, following)
 
     def delete_secret_token_backup(

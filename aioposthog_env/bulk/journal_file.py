@@ -130,6 +130,12 @@ def open_file(path: Path, *, create: bool) -> Connection:
     return db
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file of a journal, and those that SQLite keeps beside it."""
+    path = Path(os.path.realpath(path))
+    return (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")))
+
+
 def _make(path: Path) -> None:
     """Write an empty journal beside its place, and link it there. Where somebody was faster, theirs is it."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -71,6 +72,11 @@ class Recording:
     journal: JournalPath
     run: str = MAIN
     adopt: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The path of the file."""
+        return self.journal.path if isinstance(self.journal, Journal) else Path(self.journal)
 
     def of(self, session: PostHogSession, endpoint: str, body: str, *, undoes: str | None = None) -> "RunRecord":
         """The record of a run of this session, which may undo another run of the file."""

@@ -23,6 +23,7 @@ import msgspec
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.cancelled import is_cancelled
+from aioposthog_env.bulk.journal_file import files_of
 from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import ConfigurationError, SinkError
 from aioposthog_env.models.environment import Environment
@@ -39,14 +40,16 @@ class Sink:
     Args:
         given: A callable, or the path of a file.
         host: The origin of the environments, which a line of the file names.
+        journal: The journal of the run, which is no place for secrets.
     """
 
-    def __init__(self, given: AnySink, host: str) -> None:
+    def __init__(self, given: AnySink, host: str, journal: Path | None = None) -> None:
         if not callable(given) and not isinstance(given, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("sink takes a callable, or the path of a file.")
         self._take = given if callable(given) else None
         self._path = None if callable(given) else Path(given)
         self._host = host
+        self._journal = journal
         self._file: IO[bytes] | None = None
         self._torn = False
         self._turn = anyio.Lock()
@@ -61,6 +64,12 @@ class Sink:
         return self
 
     def _open(self, path: Path) -> None:
+        # Looked at and not opened: closing it would free the lock that the journal holds.
+        if self._journal is not None and any(_is_same(path, file) for file in files_of(self._journal)):
+            raise ConfigurationError(
+                f"The sink {path} belongs to the journal {self._journal}, which must hold no secret. Nothing was sent. Name "
+                "another file."
+            )
         self._file = _open(path)
 
     def _close(self) -> None:
@@ -132,6 +141,12 @@ async def _call(take: Taker, environment: Environment) -> None:
     result: Any = await in_thread(take, environment)
     if inspect.isawaitable(result):
         await result
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -215,6 +215,28 @@ async def test_a_run_that_never_had_a_sink_goes_on_without_one(tmp_path: Path) -
         assert sandbox.effects["rotate_secret_token", 1] == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["run.db", "run.db-wal", "run.db-shm", "./run.db", "linked/run.db", "linked/run.db-wal", "hard"]
+)
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_sink_that_is_the_journal_is_refused_before_anything_is_sent(name: str, shared: bool, tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    (tmp_path / "linked").symlink_to(tmp_path)
+    journal = Journal(path) if shared else path
+    async with scene(2) as (sandbox, environments):
+        if name == "hard":
+            (await environments.each([1], journal=journal).rotate_secret_token()).raise_for_failures()
+            (tmp_path / "hard").hardlink_to(path)
+        sandbox.calls.clear()
+        with pytest.raises(ConfigurationError, match=r"belongs to the journal .* Nothing was sent"):
+            await environments.each([1, 2], journal=journal).rotate_secret_token(sink=tmp_path / name)
+        assert not sandbox.calls
+        (
+            await environments.each([1, 2], journal=journal).rotate_secret_token(sink=tmp_path / "secrets.jsonl")
+        ).raise_for_failures()
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2))
+
+
 class Failing(io.FileIO):
     """A file on a disk that is full for one write, and that may not be shortened."""
 
