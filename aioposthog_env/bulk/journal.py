@@ -448,6 +448,7 @@ class Journal:
     def _commit(self, batch: _Batch) -> None:
         with self._thread, explained(self.path):
             db = self._open_db()
+            db.check_place()
             db.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in batch.rows:
@@ -459,7 +460,7 @@ class Journal:
                     db.execute("ROLLBACK")
                 raise
 
-    def _open_db(self) -> sqlite3.Connection:
+    def _open_db(self) -> Connection:
         if self._db is None:
             raise JournalError(f"The journal {self.path} is not open.")
         return self._db
