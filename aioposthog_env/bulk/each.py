@@ -180,9 +180,9 @@ class Each:
         """Drop the backup of the secret token of each environment.
 
         PostHog does not tell when a secret was rotated. It was before ``updated_at``, which moves with every change; and a
-        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name. It is judged just before
-        the call, while this client makes no other change to the environment; what another process does in that moment is not
-        seen.
+        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name. Without it nothing tells
+        where the server's clock and the one here differ by more than a day. It is judged just before the call, while this
+        client makes no other change to the environment; what another process does in that moment is not seen.
 
         Args:
             min_age: Skip an environment unless its backup is certainly as old, in seconds; else it is ``too young``. Costs a

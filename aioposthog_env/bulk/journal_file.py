@@ -93,8 +93,8 @@ class Connection(sqlite3.Connection):
             if os.path.samestat(self.place.stat(), self.opened):
                 return
         raise JournalError(
-            f"The journal {self.place} is no longer the file that was opened: it was moved, removed or replaced meanwhile. No more "
-            f"is sent. Put it back, together with {self.log.name} where there is one, before you resume the run. If it is lost, "
+            f"The journal {self.place} is no longer the file that was opened: it was moved, removed or replaced meanwhile. "
+            f"No more is sent. Put it back, with {self.log.name} where there is one, before you resume the run. If it is lost, "
             "take every environment of the run as in doubt: read it before you repeat a token call."
         )
 
