@@ -22,7 +22,13 @@ from aioposthog_env.bulk.plan import EnvironmentPlan, Plan, differences
 from aioposthog_env.bulk.queued import TaskQueue
 from aioposthog_env.bulk.record import Recording, body_digest, holds, kept
 from aioposthog_env.bulk.run import BulkRun, Skip
-from aioposthog_env.errors import ConfigurationError, JournalError, SettingsNotAppliedError, StateChangedError
+from aioposthog_env.errors import (
+    ConfigurationError,
+    JournalError,
+    PostHogEnvError,
+    SettingsNotAppliedError,
+    StateChangedError,
+)
 from aioposthog_env.models.applied import not_applied
 from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.differences import digest, digests, kept_keys
@@ -139,7 +145,9 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
             result = await sent
         except StateChangedError as error:
             raise Skip("stale", error, error.attempts, error.waited) from None
-        return await followed(result, _verified(session, ref, one.settings)) if how.verify else result
+        if not how.verify or result.already_done:  # then it has been read just now
+            return result
+        return await followed(result, _verified(session, ref, one.settings))
 
     return BulkRun(
         # Those that change come first, so that the canary goes down a pit with something in it.
@@ -170,8 +178,17 @@ def _replaced(one: EnvironmentPlan) -> Kept:
 
 
 async def _verified(session: PostHogSession, ref: EnvironmentRef, settings: TeamSettings) -> Result[Environment]:
-    """The environment, read again, with the settings in it."""
-    seen = await session.call(calls.retrieve(), place_of(ref))
+    """The environment, read again, with the settings in it.
+
+    Raises:
+        PostHogEnvError: It cannot be read; its ``action_done`` is true.
+        SettingsNotAppliedError: It does not hold them.
+    """
+    try:
+        seen = await session.call(calls.retrieve(), place_of(ref))
+    except PostHogEnvError as failed:
+        failed.after("The settings were changed, and could not be verified: the environment could not be read again.")
+        raise
     if fields := not_applied(settings, seen.value):
         error = SettingsNotAppliedError(fields=fields, environment=seen.value)
         error.attempts, error.waited = seen.attempts, seen.waited

@@ -169,7 +169,9 @@ class Each:
         Raises:
             ConfigurationError: The sink is none.
         """
-        following = AfterRotation(self.session, verify, None if sink is None else Sink(sink, self.session.origin))
+        journal = None if self._recording is None else self._recording.path
+        taker = None if sink is None else Sink(sink, self.session.origin, journal)
+        following = AfterRotation(self.session, verify, taker)
         return self._expecting(calls.rotate_secret_token, expected, settings, following)
 
     def delete_secret_token_backup(
@@ -178,9 +180,9 @@ class Each:
         """Drop the backup of the secret token of each environment.
 
         PostHog does not tell when a secret was rotated. It was before ``updated_at``, which moves with every change; and a
-        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name. It is judged just before
-        the call, while this client makes no other change to the environment; what another process does in that moment is not
-        seen.
+        journal that holds the rotation tells exactly: give that file, and a ``run`` of another name. Without it nothing tells
+        where the server's clock and the one here differ by more than a day. It is judged just before the call, while this
+        client makes no other change to the environment; what another process does in that moment is not seen.
 
         Args:
             min_age: Skip an environment unless its backup is certainly as old, in seconds; else it is ``too young``. Costs a
@@ -241,6 +243,8 @@ class Each:
             self._queue.check(plain)
             queued = self._queue.run(self.session, record)
         check = secret_is_shown if following is not None and (following.verify or following.sink is not None) else None
+        if record is not None:
+            record.has_sink = following is not None and following.sink is not None
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
             if digests is not None and ref.id not in digests:

@@ -7,7 +7,8 @@ environment is in one of four states when the journal is opened again:
 * an outcome: it is known what happened;
 * an intent without an outcome, or one that says *unknown*: **in doubt**. It may have been sent. What a read of the environment
   tells then is decided in ``recovery``, from the digests that the intent holds;
-* an outcome that says **unfinished**: the call has taken effect, and what follows it has not. It is never sent again.
+* an outcome that says **unfinished**: the call has taken effect, and what follows it has not. A token call is never sent
+  again; settings are compared, and sent only where somebody has put the earlier ones back.
 
 The file is in WAL mode with ``synchronous=FULL``: a commit that has returned survives a crash, and a log that was cut off at
 any byte loses no commit that had returned. One process holds the file at a time; the operating system frees it when the process
@@ -294,13 +295,14 @@ class Journal:
         """Let a run be begun again."""
         self._running.discard(name)
 
-    async def begin(self, name: str, identity: Identity, *, adopt: bool, undoes: int | None = None) -> int:
+    async def begin(self, name: str, identity: Identity, *, adopt: bool, sink: bool = False, undoes: int | None = None) -> int:
         """Begin a run, or resume it. The journal must be open, and the run be held.
 
         Args:
             name: The run's name within the file.
             identity: What it does.
             adopt: Go on although the run was begun with another credential.
+            sink: It hands over what it makes.
             undoes: The number of the run that it undoes.
 
         Returns:
@@ -310,10 +312,10 @@ class Journal:
             JournalError: The run of that name is another one.
         """
         if not await self._read("SELECT id FROM runs WHERE name = :name", name=name):
-            row = attrs.asdict(identity) | {"name": name, "started": time.time(), "undoes": undoes}
+            row = attrs.asdict(identity) | {"name": name, "started": time.time(), "sink": sink, "undoes": undoes}
             await self._write(
-                "INSERT INTO runs (name, host, credential, endpoint, body, started, undoes)"
-                " VALUES (:name, :host, :credential, :endpoint, :body, :started, :undoes)",
+                "INSERT INTO runs (name, host, credential, endpoint, body, started, sink, undoes)"
+                " VALUES (:name, :host, :credential, :endpoint, :body, :started, :sink, :undoes)",
                 row,
             )
         number, found = await self.find(name)
@@ -325,12 +327,18 @@ class Journal:
         if found != identity:
             row = {"id": number, "credential": identity.credential}
             await self._write("UPDATE runs SET credential = :credential WHERE id = :id", row)
+        if sink:
+            await self._write("UPDATE runs SET sink = 1 WHERE id = :id", {"id": number})
         links = dict(await self._read("SELECT id, undoes FROM runs WHERE undoes IS NOT NULL"))
         chain = [number]
         while (earlier := links.get(chain[-1])) is not None and earlier not in chain:
             chain.append(earlier)
         self._undone_by[number] = chain[1:]
         return number
+
+    async def has_sink(self, run: int) -> bool:
+        """Whether a session of the run has handed over what it made."""
+        return bool(await self._read("SELECT 1 FROM runs WHERE id = :run AND sink", run=run))
 
     async def key(self, run: int) -> str:
         """A digest that tells a run from all others, in this file and elsewhere."""
@@ -440,6 +448,7 @@ class Journal:
     def _commit(self, batch: _Batch) -> None:
         with self._thread, explained(self.path):
             db = self._open_db()
+            db.check_place()
             db.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in batch.rows:
@@ -451,7 +460,7 @@ class Journal:
                     db.execute("ROLLBACK")
                 raise
 
-    def _open_db(self) -> sqlite3.Connection:
+    def _open_db(self) -> Connection:
         if self._db is None:
             raise JournalError(f"The journal {self.path} is not open.")
         return self._db

@@ -10,6 +10,9 @@ process holds.) Only then are its mode and its log touched.
 **The two files belong together.** While a journal is open, the last that it recorded is in the file ending in ``-wal``. That it
 is open stands in the main file, too, from before the first intent until after the last outcome. So a main file that was copied
 without its log, or has lost it, is told from one that was closed.
+
+**Still in its place.** A file that is open can be moved away, removed or replaced, and goes on to take what is written. Nobody
+would find it there again, so before each commit the path is asked whether it still names the file that was opened.
 """
 
 import contextlib
@@ -25,7 +28,7 @@ from aioposthog_env.bulk.atomic_write import beside
 from aioposthog_env.errors import JournalError
 
 _APPLICATION: Final = 0x70686A31
-_VERSION: Final = 2
+_VERSION: Final = 3
 _OPEN: Final = 1 << 16
 """Added to the version while the journal is open."""
 STATES: Final = ("intended", "unfinished", "succeeded", "unchanged", "failed", "unknown", "skipped", "undone")
@@ -39,6 +42,7 @@ _SCHEMA: Final = f"""
         endpoint TEXT NOT NULL,
         body TEXT NOT NULL,
         started REAL NOT NULL,
+        sink INTEGER NOT NULL DEFAULT 0,
         undoes INTEGER REFERENCES runs (id)
     );
     CREATE TABLE items (
@@ -66,14 +70,33 @@ class Connection(sqlite3.Connection):
     """A connection to a journal that knows what a missing log would mean.
 
     Attributes:
+        place: The path that it was opened by, as a link where it is one.
+        opened: What the main file was then.
         log: The file of the log.
         log_stays: Whether a log must be there once this is closed, because the main file says that it is open.
         is_open: Whether the main file says so because of this connection.
     """
 
+    place: Path
+    opened: os.stat_result
     log: Path
     log_stays: bool = False
     is_open: bool = False
+
+    def check_place(self) -> None:
+        """See that the path still names the file that was opened.
+
+        Raises:
+            JournalError: It does not.
+        """
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self.place.stat(), self.opened):
+                return
+        raise JournalError(
+            f"The journal {self.place} is no longer the file that was opened: it was moved, removed or replaced meanwhile. "
+            f"No more is sent. Put it back, with {self.log.name} where there is one, before you resume the run. If it is lost, "
+            "take every environment of the run as in doubt: read it before you repeat a token call."
+        )
 
     def close(self) -> None:
         """Close it, on whatever way it is left: SQLite then puts the log into the main file and removes it."""
@@ -104,6 +127,7 @@ def open_file(path: Path, *, create: bool) -> Connection:
     Raises:
         JournalError: It cannot be opened, is held by somebody else, is damaged, is no journal, or there is none.
     """
+    place = path.absolute()
     path = Path(os.path.realpath(path))
     try:
         if not path.exists():
@@ -111,7 +135,8 @@ def open_file(path: Path, *, create: bool) -> Connection:
                 raise JournalError(f"There is no journal at {path}.")
             _make(path)
         _check(path)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        opened = path.stat()
+        if stat.S_IMODE(opened.st_mode) & 0o077:
             path.chmod(0o600)
     except OSError as error:
         raise JournalError(f"The journal {path} cannot be opened: {error.strerror}.") from None
@@ -119,7 +144,7 @@ def open_file(path: Path, *, create: bool) -> Connection:
     had_log = log.exists()
     with explained(path):
         db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, factory=Connection)
-    db.log, db.log_stays = log, had_log
+    db.place, db.opened, db.log, db.log_stays = place, opened, log, had_log
     try:
         with explained(path):
             _prepare(db, path, had_log=had_log)
@@ -127,6 +152,12 @@ def open_file(path: Path, *, create: bool) -> Connection:
         db.close()
         raise
     return db
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file of a journal, and those that SQLite keeps beside it."""
+    path = Path(os.path.realpath(path))
+    return (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm", "-journal")))
 
 
 def _make(path: Path) -> None:

@@ -156,14 +156,17 @@ class BulkReport(Generic[T_co]):
         bad = len(self.failed) + len(self.unknown) + len(self.skipped)
         if not bad:
             return
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
         first = next((outcome for outcome in self.outcomes if outcome.error is not None), None)
         example = f" The first error: {first.error}" if first is not None else ""
-        raise BulkError(f"{bad} of {len(self)} environments are not done ({counts}).{example}", report=self)
+        raise BulkError(f"{bad} of {len(self)} environments are not done ({in_words(self.counts)}).{example}", report=self)
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "nothing to do"
-        return f"{len(self)} environments in {self.seconds:.1f} s: {counts}"
+        return f"{len(self)} environments in {self.seconds:.1f} s: {in_words(self.counts) or 'nothing to do'}"
+
+
+def in_words(counts: Mapping[Status, int]) -> str:
+    """Say how many environments ended in each status; empty where none did."""
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
 
 class Collected(Generic[T]):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -14,7 +15,7 @@ from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECR
 from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
 from aioposthog_env.bulk.outcome import Outcome
-from aioposthog_env.errors import JournalError, PostHogEnvError, SettingsNotAppliedError
+from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError, SettingsNotAppliedError
 from aioposthog_env.models.applied import as_asked
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.differences import SENSITIVE, digest, digests
@@ -72,6 +73,11 @@ class Recording:
     run: str = MAIN
     adopt: bool = False
 
+    @property
+    def path(self) -> Path:
+        """The path of the file."""
+        return self.journal.path if isinstance(self.journal, Journal) else Path(self.journal)
+
     def of(self, session: PostHogSession, endpoint: str, body: str, *, undoes: str | None = None) -> "RunRecord":
         """The record of a run of this session, which may undo another run of the file."""
         identity = Identity(host=session.origin, credential=credential_digest(session.credential), endpoint=endpoint, body=body)
@@ -102,6 +108,7 @@ class RunRecord:
             known to a run that deletes backups.
         undone: The environments, with their projects, that the run may have changed which this one undoes.
         body_of: The digest of what is sent to an environment, where it is not the same for all.
+        has_sink: Whether new secrets are handed over.
         key: Tells the run from all others, and is the same whenever it is resumed.
     """
 
@@ -117,6 +124,8 @@ class RunRecord:
         self.rotations: Mapping[int, tuple[float, str]] = {}
         self.undone: list[tuple[int, int | None]] = []
         self.body_of: Callable[[EnvironmentRef], str] | None = None
+        self.has_sink: bool = False
+        self._sink_left_out = False
         self.key: str = ""
         self._done: dict[int, str | None] = {}
         self._items: dict[int, Item] = {}
@@ -141,7 +150,8 @@ class RunRecord:
             self._hold(self._undoes)
             self._undone_number = await self._changes_of(self._undoes)
         undoes = None if self._undoes is None else self._undone_number
-        self._number = await journal.begin(self._name, self._identity, adopt=self._adopt, undoes=undoes)
+        self._number = await journal.begin(self._name, self._identity, adopt=self._adopt, sink=self.has_sink, undoes=undoes)
+        self._sink_left_out = not self.has_sink and await journal.has_sink(self._number)
         self.key = await journal.key(self._number)
         if undoes is not None:
             self.undone = await journal.written(undoes, self._number)
@@ -205,8 +215,11 @@ class RunRecord:
 
         Raises:
             JournalError: An earlier session of this run has sent something else to the environment, or may have.
+            ConfigurationError: It has made a secret there, or may have, which is to be handed over, and there is no sink.
         """
         item = self._items.get(ref.id)
+        if self._sink_left_out and item is not None and item.in_doubt:
+            raise _no_sink(item).about(self._identity.endpoint, ref.id)
         body = body_digest(call.body)
         self._check_body(ref, item, body)
         doubt = None
@@ -292,6 +305,17 @@ class RunRecord:
         if self._identity.endpoint == ROTATE_SECRET_TOKEN.name:
             return marks(ROTATE_SECRET_TOKEN, value)
         return digests(value.settings, names) if names else None
+
+
+def _no_sink(item: Item) -> ConfigurationError:
+    """The error for a secret that is still to be handed over, by a run that was resumed without its sink."""
+    happened = item.state == "unfinished"
+    error = ConfigurationError(
+        f"An earlier session of the run {'has' if happened else 'may have'} rotated the secret, and its sink has not taken the "
+        "new one. Nothing was sent now. Resume the run with sink= again, which hands it over."
+    )
+    error.action_done = happened
+    return error
 
 
 def body_digest(body: bytes | None) -> str:

@@ -5,7 +5,8 @@ that says what was done (``action_done``), and a journal keeps it as *unfinished
 read, and what is left is done with the secret that it shows.
 
 The age of a backup is judged from a read just before the call that deletes it, while no other call of the same client writes to
-the environment. A rotation by another process in that moment is not seen: PostHog cannot be told which backup is meant.
+the environment. What a journal holds of the rotation goes before what the server says, and no clock is believed that is a day
+ahead of the other. A rotation by another process in that moment is not seen: PostHog cannot be told which backup is meant.
 """
 
 import math
@@ -31,6 +32,10 @@ _NOT_VERIFIED: Final = (
     "The secret was rotated, once, and could not be verified, so it was not handed over. Do not rotate again: retrieve the "
     "environment, or resume the run with its journal, which does what is left."
 )
+
+
+_CLOCKS_APART: Final = 86_400
+"""A clock of the server that differs from the one here by more seconds tells nothing."""
 
 
 @attrs.frozen
@@ -157,14 +162,17 @@ def backup_age(
 
     Args:
         environment: As it was read.
-        rotations: What a journal holds: when it rotated, and the digest of the secret since.
+        rotations: What a journal holds: when it rotated, and the digest of the secret since. It counts alone where it knows the
+            rotation.
         now: The time here, in seconds since 1970.
         server_now: The time of the server, by which ``updated_at`` is to be taken.
     """
-    known: list[float] = []
+    clock = None if server_now is None else server_now.timestamp()
+    if clock is not None and abs(clock - now) > _CLOCKS_APART:
+        now, server_now = min(now, clock), None  # either may be the wrong one
     finished, secret = rotations.get(environment.id, (0.0, ""))
     if isinstance(environment.secret_api_token, Secret) and environment.secret_api_token.digest() == secret:
-        known.append(now - finished)
+        return now - finished  # exactly, while the environment may have been updated later
     if isinstance(environment.updated_at, datetime) and server_now is not None:
-        known.append((server_now - environment.updated_at).total_seconds())
-    return max(known, default=None)
+        return (server_now - environment.updated_at).total_seconds()
+    return None

@@ -4,7 +4,8 @@ A fixed number of workers draw from one iterator, so memory does not grow with t
 seen, which keep a duplicate from being run twice). An error of one environment becomes its outcome and disturbs no other.
 Some things stop the rest: a credential that the server refuses, since every further call would be refused too; a journal or a
 sink that fails; ``stop_after_failures``; a failed canary. What is then left is reported as skipped, so that every environment
-has an outcome.
+has an outcome. Where the source of the environments fails, nobody knows the rest: no more is drawn from it, what is in flight
+is finished, and then its error is raised.
 
 Outcomes come back through an outbox of bounded size: a deque and one waiting consumer. Where the consumer is slow, the
 workers wait. Leaving the ``async with`` early cancels the workers; calls in flight are cancelled where they are.
@@ -12,7 +13,7 @@ workers wait. Leaving the ``async with`` early cancels the workers; calls in fli
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from types import TracebackType
@@ -21,7 +22,8 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import anyio
 import anyio.abc
 
-from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, failure
+from aioposthog_env.bulk.cancelled import is_cancelled
+from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, Status, failure, in_words
 from aioposthog_env.bulk.queued import QueuedRun
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.bulk.sink import Sink
@@ -80,6 +82,7 @@ class _Outbox(Generic[T]):
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._closed = False
+        self._error: Exception | None = None
 
     async def put(self, item: Outcome[T]) -> None:
         while len(self._items) >= self._size:
@@ -88,13 +91,20 @@ class _Outbox(Generic[T]):
         self._items.append(item)
         self._filled.set()
 
-    def close(self) -> None:
-        self._closed = True
+    def close(self, error: Exception | None = None) -> None:
+        self._closed, self._error = True, error
         self._filled.set()
+
+    def raise_error(self) -> None:
+        """Raise the error that it was closed with, once."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     async def get(self) -> Outcome[T]:
         while not self._items:
             if self._closed:
+                self.raise_error()
                 raise StopAsyncIteration
             self._filled.clear()
             await self._filled.wait()
@@ -108,6 +118,9 @@ class BulkRun(Generic[T]):
     """A bulk run that has not started yet.
 
     Await it for a ``BulkReport``, or enter it with ``async with`` and iterate over the outcomes as they come. It runs once.
+
+    An error of the source of the environments is raised when all that was in flight is finished, and a note on it tells what
+    was done. Who iterates gets the outcomes first.
     """
 
     def __init__(
@@ -142,6 +155,8 @@ class BulkRun(Generic[T]):
         self._canary_failed: PostHogEnvError | None = None
         self._stopped_by: PostHogEnvError | None = None
         self._started = False
+        self._source_error: Exception | None = None
+        self._counts: Counter[Status] = Counter()
         self._outbox: _Outbox[T] = _Outbox(_OUTBOX)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -172,14 +187,17 @@ class BulkRun(Generic[T]):
             return None
         tasks.cancel_scope.cancel()
         try:
-            return await tasks.__aexit__(kind, error, traceback)
+            handled = await tasks.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             # One body, one error: what the caller raised, or what a worker raised, is not wrapped.
             if error is not None and group.exceptions == (error,):
                 return False
             if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
+                raise group.exceptions[0] from group.exceptions[0].__cause__
             raise
+        if error is None:
+            self._outbox.raise_error()
+        return handled
 
     @property
     def stopped_by(self) -> PostHogEnvError | None:
@@ -203,8 +221,12 @@ class BulkRun(Generic[T]):
         return await self._outbox.get()
 
     async def _fill_outbox(self) -> None:
-        await self._run(self._outbox.put)
-        self._outbox.close()
+        try:
+            await self._run(self._outbox.put)
+        except Exception as error:
+            self._outbox.close(error)
+        else:
+            self._outbox.close()
 
     async def _run(self, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
         if self._started:
@@ -226,16 +248,37 @@ class BulkRun(Generic[T]):
                 if self._canary_failed is not None and self._stopped_by is None:
                     self._stopped_by, self._reason = self._canary_failed, "canary"
             await self._work_off(refs, keep)
+            if self._source_error is not None:
+                tried = in_words(self._counts) or "none"
+                self._source_error.add_note(f"The source of the environments failed. What was tried until then: {tried}.")
+                raise self._source_error
 
     async def _work_off(self, refs: AnyIterator, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
+        at_work = self._workers()
+
+        async def work() -> None:
+            nonlocal at_work
+            try:
+                await self._worker(refs, keep)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    return  # anyio would take an error for a reason to cancel the others
+                raise _nobody_asked(error) from error
+            at_work -= 1
+
         try:
             async with anyio.create_task_group() as workers:
-                for _ in range(self._workers()):
-                    workers.start_soon(self._worker, refs, keep)
+                for _ in range(at_work):
+                    workers.start_soon(work)
         except BaseExceptionGroup as group:
             if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
+                raise group.exceptions[0] from group.exceptions[0].__cause__
             raise
+        if at_work:
+            raise RuntimeError(
+                f"{at_work} of the run's tasks were cancelled, and the run was not, so outcomes are missing. Resume the run "
+                "with its journal; without one, look at the environments that have none."
+            )
 
     def _workers(self) -> int:
         return min(self._concurrency, len(self._source)) if isinstance(self._source, Sized) else self._concurrency
@@ -248,6 +291,7 @@ class BulkRun(Generic[T]):
                 await self._queued.forget(ref)
             if self._hooks:
                 tell(self._hooks, _finished(self._endpoint, outcome))
+            self._counts[outcome.status] += 1
             await keep(outcome)
 
     async def _conclude(self, record: RunRecord, outcome: Outcome[T]) -> bool:
@@ -262,10 +306,19 @@ class BulkRun(Generic[T]):
         return True
 
     async def _next(self, refs: AnyIterator) -> EnvironmentRef | None:
-        if isinstance(refs, Iterator):
-            return next(refs, None)
-        async with self._turn:  # an asynchronous generator takes one caller at a time
-            return await anext(refs, None)
+        """The next environment; None where there is none, also because the source has failed, which ends ``refs``."""
+        try:
+            if isinstance(refs, Iterator):
+                return next(refs, None)
+            async with self._turn:  # an asynchronous generator takes one caller at a time
+                return await anext(refs, None)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self._source_error = _nobody_asked(error)
+        except Exception as error:
+            self._source_error = error
+        return None
 
     async def _one(self, ref: EnvironmentRef) -> Outcome[T]:
         if self._record is not None and self._record.is_done(ref):
@@ -295,6 +348,13 @@ class BulkRun(Generic[T]):
         if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
             self._stopped_by = error
         return failure(ref, error)
+
+
+def _nobody_asked(cancelled: asyncio.CancelledError) -> RuntimeError:
+    """The error for a CancelledError out of a caller's code."""
+    error = RuntimeError("Something that the run waited for was cancelled, and the run was not.")
+    error.__cause__ = cancelled
+    return error
 
 
 def _finished(endpoint: str, outcome: Outcome[Any]) -> ItemFinished:

@@ -7,6 +7,7 @@ A line of the file is whole or not there. What was written of one that failed is
 is written, so that no other secret ends up in a line that cannot be read.
 """
 
+import asyncio
 import errno
 import inspect
 import os
@@ -21,6 +22,8 @@ import anyio
 import msgspec
 
 from aioposthog_env.auth import Secret
+from aioposthog_env.bulk.cancelled import is_cancelled
+from aioposthog_env.bulk.journal_file import files_of
 from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import ConfigurationError, SinkError
 from aioposthog_env.models.environment import Environment
@@ -37,14 +40,16 @@ class Sink:
     Args:
         given: A callable, or the path of a file.
         host: The origin of the environments, which a line of the file names.
+        journal: The journal of the run, which is no place for secrets.
     """
 
-    def __init__(self, given: AnySink, host: str) -> None:
+    def __init__(self, given: AnySink, host: str, journal: Path | None = None) -> None:
         if not callable(given) and not isinstance(given, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("sink takes a callable, or the path of a file.")
         self._take = given if callable(given) else None
         self._path = None if callable(given) else Path(given)
         self._host = host
+        self._journal = journal
         self._file: IO[bytes] | None = None
         self._torn = False
         self._turn = anyio.Lock()
@@ -59,6 +64,12 @@ class Sink:
         return self
 
     def _open(self, path: Path) -> None:
+        # Looked at and not opened: closing it would free the lock that the journal holds.
+        if self._journal is not None and any(_is_same(path, file) for file in files_of(self._journal)):
+            raise ConfigurationError(
+                f"The sink {path} belongs to the journal {self._journal}, which must hold no secret. Nothing was sent. Name "
+                "another file."
+            )
         self._file = _open(path)
 
     def _close(self) -> None:
@@ -93,7 +104,9 @@ class Sink:
                 await _call(cast("Taker", self._take), environment)
             else:
                 await in_thread(self._append, self._file, _line(environment, self._host))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             # A callable's words may hold the secret, and so may its error's arguments.
             number = error.errno if isinstance(error, OSError) else None
             return os.strerror(number) if isinstance(number, int) else type(error).__name__
@@ -128,6 +141,12 @@ async def _call(take: Taker, environment: Environment) -> None:
     result: Any = await in_thread(take, environment)
     if inspect.isawaitable(result):
         await result
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _open(path: Path) -> IO[bytes]:

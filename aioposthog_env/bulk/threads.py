@@ -14,8 +14,19 @@ async def in_thread(function: Callable[[*Arguments], T], *arguments: *Arguments)
     """Run a function in a thread, to its end, whatever cancels the caller meanwhile.
 
     A thread cannot be cancelled, so a caller that does not wait would go on while its file is still being written.
+
+    Raises:
+        RuntimeError: The function has raised StopIteration.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+
+    def call() -> T:
+        try:
+            return function(*arguments)
+        except StopIteration as error:
+            # No future takes it, so whoever waits would wait for ever. It ends a coroutine in the same way.
+            raise RuntimeError("The function raised StopIteration.") from error
+
+    work = asyncio.ensure_future(asyncio.to_thread(call))
     cancelled = False
     with anyio.CancelScope(shield=True):
         while not work.done():

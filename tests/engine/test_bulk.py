@@ -261,6 +261,21 @@ async def test_an_error_that_is_not_ours_ends_the_run_as_it_is() -> None:
         await consume(run_of([1], work))
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_a_cancellation_that_nobody_asked_for_ends_the_run_like_any_error_that_is_not_ours(concurrency: int) -> None:
+    def zone(ref: EnvironmentRef) -> TeamSettings:
+        if ref.id == 2:
+            raise asyncio.CancelledError
+        return TeamSettings(timezone="Asia/Tokyo")
+
+    async with Sandbox(3) as sandbox, connect(sandbox) as environments:
+        with pytest.raises(RuntimeError, match="the run was not") as caught:
+            await environments.each([1, 2, 3], concurrency=concurrency).update(zone)
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        with pytest.raises(RuntimeError, match="the run was not"):
+            await consume(environments.each([1, 2, 3], concurrency=concurrency).update(zone))
+
+
 def broken() -> Iterator[int]:
     yield 1
     raise LookupError("the source broke")
@@ -272,8 +287,89 @@ async def test_a_source_that_breaks_ends_the_run() -> None:
 
 
 async def test_a_bad_reference_in_a_lazy_source_ends_the_run() -> None:
-    with pytest.raises(ConfigurationError, match="@current"):
+    with pytest.raises(ConfigurationError, match="@current") as caught:
         await run_of(iter([1, "@current"]), concurrency=1)
+    assert caught.value.__notes__ == ["The source of the environments failed. What was tried until then: 1 succeeded."]
+    with pytest.raises(ConfigurationError) as caught:
+        await run_of(iter(["@current", 1]))
+    assert caught.value.__notes__ == ["The source of the environments failed. What was tried until then: none."]
+
+
+async def breaks_late() -> AsyncIterator[int]:
+    for id in range(1, 101):
+        yield id
+    await asyncio.sleep(0.01)
+    raise LookupError("the source broke")
+
+
+async def breaks_on_a_bad_reference() -> AsyncIterator[Any]:
+    for id in range(1, 101):
+        yield id
+    await asyncio.sleep(0.01)
+    yield -1
+
+
+async def awaits_what_somebody_has_cancelled() -> AsyncIterator[int]:
+    async for id in breaks_late():
+        yield id
+        if id == 100:
+            task = asyncio.ensure_future(asyncio.sleep(3_600))
+            task.cancel()
+            await task
+
+
+@pytest.mark.parametrize(
+    ("source", "raises"),
+    [
+        (breaks_late, LookupError),
+        (breaks_on_a_bad_reference, ConfigurationError),
+        (awaits_what_somebody_has_cancelled, RuntimeError),
+    ],
+)
+async def test_what_is_in_flight_when_the_source_breaks_is_finished_and_told_before_it_is_raised(
+    source: Any, raises: type[Exception]
+) -> None:
+    finished: list[int] = []
+
+    async def work(ref: EnvironmentRef) -> Result[None]:
+        await asyncio.sleep(0.03)
+        finished.append(ref.id)
+        return Result(None, 1, 0.0)
+
+    with pytest.raises(raises) as caught:
+        await run_of(source(), work, concurrency=100)
+    assert len(finished) == 100
+    assert caught.value.__notes__ == ["The source of the environments failed. What was tried until then: 100 succeeded."]
+
+    finished.clear()
+    seen: list[int] = []
+
+    async def look() -> None:
+        async with run_of(source(), work, concurrency=100) as outcomes:
+            async for outcome in outcomes:
+                seen.append(outcome.ref.id)
+                if len(seen) == 1:
+                    await asyncio.sleep(0.1)  # by now it has broken, and the outbox is full
+
+    with pytest.raises(raises):
+        await look()
+    assert sorted(seen) == sorted(finished) == list(range(1, 101))
+
+
+async def test_an_error_of_the_source_is_raised_once_and_not_lost_on_who_leaves_early() -> None:
+    async with run_of(broken()) as outcomes:
+        with pytest.raises(LookupError):
+            assert [outcome.ref.id async for outcome in outcomes]
+        with pytest.raises(StopAsyncIteration):
+            await anext(outcomes)
+
+    async def look_at_one() -> None:
+        async with run_of(broken()) as outcomes:
+            await anext(outcomes)
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(LookupError):
+        await look_at_one()
 
 
 async def test_a_slow_consumer_holds_the_workers_back_and_gets_everything() -> None:

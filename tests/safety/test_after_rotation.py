@@ -1,11 +1,12 @@
 """Once a secret was rotated, nothing that goes wrong after it rotates again, and nothing is lost or told to the wrong ear."""
 
+import asyncio
 import gc
 import io
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,67 @@ async def test_what_was_rotated_before_is_handed_over_when_a_failed_sink_works_a
         assert sandbox.effects["rotate_secret_token", 1] == 1
 
 
+async def test_a_secret_that_is_still_to_be_handed_over_waits_for_its_sink(tmp_path: Path) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+    async with scene(3) as (sandbox, environments):
+        await environments.each([1], journal=journal).rotate_secret_token(sink=lambda one: 1 / 0)
+        sandbox.fault("drop_after_effect", "rotate_secret_token")
+        blind = environments.with_options(retry=attrs.evolve(LOOKING, read_back=False))
+        assert (await blind.each([2], journal=journal).rotate_secret_token(sink=lambda one: taken.append(one.id))).unknown
+        sandbox.calls.clear()
+
+        report = await environments.each([1, 2, 3], journal=journal, concurrency=1).rotate_secret_token()
+        assert [(one.status, one.attempts) for one in report] == [("failed", 0), ("failed", 0), ("succeeded", 2)]
+        first, second = (one.error for one in report.failed)
+        assert isinstance(first, ConfigurationError)
+        assert "has rotated the secret, and its sink has not taken the new one" in str(first)
+        assert "Resume the run with sink= again" in str(first)
+        assert "may have rotated" in str(second)
+        assert (first.environment_id, first.action_done) == (1, True)
+        assert {call.environment_id for call in sandbox.calls if call.environment_id is not None} == {3}
+        assert await states(journal) == ["unfinished", "unknown", "succeeded"]
+
+        again = environments.each([1, 2, 3], journal=journal)
+        (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
+        assert sorted(taken) == [1, 2]
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3))
+
+
+async def test_a_run_that_never_had_a_sink_goes_on_without_one(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    async with scene(1) as (sandbox, environments):
+        trouble = after_rotation(lambda: sandbox.fault("502_before_effect", "retrieve", times=None))
+        broken = environments.with_options(hooks=[trouble])
+        assert (await broken.each([1], journal=journal).rotate_secret_token(verify=True)).failed
+        assert await states(journal) == ["unfinished"]
+        sandbox.clear_faults()
+        (done,) = await environments.each([1], journal=journal).rotate_secret_token()
+        assert (done.status, await states(journal)) == ("unchanged", ["unchanged"])
+        assert sandbox.effects["rotate_secret_token", 1] == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["run.db", "run.db-wal", "run.db-shm", "./run.db", "linked/run.db", "linked/run.db-wal", "hard"]
+)
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_sink_that_is_the_journal_is_refused_before_anything_is_sent(name: str, shared: bool, tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    (tmp_path / "linked").symlink_to(tmp_path)
+    journal = Journal(path) if shared else path
+    async with scene(2) as (sandbox, environments):
+        if name == "hard":
+            (await environments.each([1], journal=journal).rotate_secret_token()).raise_for_failures()
+            (tmp_path / "hard").hardlink_to(path)
+        sandbox.calls.clear()
+        with pytest.raises(ConfigurationError, match=r"belongs to the journal .* Nothing was sent"):
+            await environments.each([1, 2], journal=journal).rotate_secret_token(sink=tmp_path / name)
+        assert not sandbox.calls
+        (
+            await environments.each([1, 2], journal=journal).rotate_secret_token(sink=tmp_path / "secrets.jsonl")
+        ).raise_for_failures()
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2))
+
+
 class Failing(io.FileIO):
     """A file on a disk that is full for one write, and that may not be shortened."""
 
@@ -275,6 +337,105 @@ async def test_no_secret_is_logged_for_a_callable_that_fails_after_it_was_cancel
         await anyio.lowlevel.checkpoint()
         assert sandbox.effects["rotate_secret_token", 1] == 1
         assert (sandbox.environment(1).secret_api_token or "none") not in caplog.text
+
+
+# A cancellation that nobody has asked of the run
+
+
+async def somebody_elses() -> None:
+    """Await what somebody has cancelled."""
+    task = asyncio.ensure_future(asyncio.sleep(3_600))
+    task.cancel()
+    await task
+
+
+async def awaits_it(environment: Environment) -> None:
+    await somebody_elses()
+
+
+def returns_it(environment: Environment) -> object:
+    return somebody_elses()
+
+
+def raises_it(environment: Environment) -> None:
+    raise asyncio.CancelledError(secret_of(environment))
+
+
+async def times_out_and_awaits_it(environment: Environment) -> None:
+    with anyio.move_on_after(0.001):
+        await anyio.sleep(3_600)
+    try:
+        async with asyncio.timeout(0.001):
+            await anyio.sleep(3_600)
+    except TimeoutError:
+        await somebody_elses()
+
+
+@pytest.mark.parametrize("fails", [awaits_it, returns_it, raises_it, times_out_and_awaits_it])
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_a_sink_that_awaits_what_somebody_has_cancelled_fails_like_any_other(
+    concurrency: int, fails: Callable[[Environment], Any], tmp_path: Path
+) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+
+    async def take(environment: Environment) -> None:
+        if environment.id == 2:
+            found = fails(environment)
+            if found is not None:
+                await found
+        taken.append(environment.id)
+
+    async with scene(5) as (sandbox, environments):
+        given = fails if concurrency == 1 else take
+        report = await environments.each(range(1, 6), journal=journal, concurrency=concurrency).rotate_secret_token(sink=given)
+        (failed,) = report.failed
+        assert isinstance(failed.error, SinkError)
+        assert "(CancelledError)" in str(failed.error)
+        assert (len(report), report.stopped_by) == (5, failed.error)
+        items = {item.environment: item.state for item in await Journal(journal).items()}
+        assert items[failed.ref.id] == "unfinished"
+        again = environments.each(range(1, 6), journal=journal)
+        (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
+        assert sorted(taken) == [1, 2, 3, 4, 5]
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in range(1, 6))
+
+
+async def test_a_run_whose_tasks_were_cancelled_behind_its_back_says_so(tmp_path: Path) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+
+    async def take(environment: Environment) -> None:
+        if environment.id == 2:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await anyio.lowlevel.checkpoint()
+        taken.append(environment.id)
+
+    async with scene(4) as (sandbox, environments):
+        with pytest.raises(RuntimeError, match="1 of the run's tasks were cancelled"):
+            await environments.each([1, 2, 3, 4], journal=journal, concurrency=2).rotate_secret_token(sink=take)
+        assert sorted(taken) == [1, 3, 4]
+        again = environments.each([1, 2, 3, 4], journal=journal)
+        (await again.rotate_secret_token(sink=lambda one: taken.append(one.id))).raise_for_failures()
+        assert sorted(taken) == [1, 2, 3, 4]
+        assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
+
+
+async def test_an_error_of_the_source_keeps_no_rotated_secret_from_the_sink(tmp_path: Path) -> None:
+    journal, taken = tmp_path / "run.db", list[int]()
+
+    async def refs() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        await anyio.sleep(0.1)
+        raise LookupError("no more can be listed")
+
+    async with scene(2) as (sandbox, environments):
+        sandbox.fault("delay_after_effect", "rotate_secret_token", times=2, after=0.3)
+        with pytest.raises(LookupError) as caught:
+            await environments.each(refs(), journal=journal).rotate_secret_token(sink=lambda one: taken.append(one.id))
+        assert "2 succeeded" in "".join(caught.value.__notes__)
+        assert (sorted(taken), await states(journal)) == ([1, 2], ["succeeded", "succeeded"])
 
 
 # Servers that hide the secret

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 from aioposthog_env import (
     AsyncEnvironments,
     ConfigurationError,
+    Environment,
     EnvironmentRef,
     Journal,
     JournalError,
@@ -34,6 +35,7 @@ from aioposthog_env import (
 )
 from aioposthog_env.bulk.journal import Item
 from aioposthog_env.bulk.journal_file import open_file
+from aioposthog_env.telemetry import AttemptFinished, Event
 from tests.conftest import QUICK, connect, logged_in
 
 LOOKING = attrs.evolve(QUICK, read_back=True, settle=0.1, settle_after_500=0.1)
@@ -730,7 +732,7 @@ async def test_a_journal_that_could_not_be_closed_opens_again(path: Path) -> Non
 async def test_another_format_is_refused(path: Path) -> None:
     async with Journal(path):
         pass
-    for version, words in ((3, "newer version of this library .format 3"), (1, "older version")):
+    for version, words in ((4, "newer version of this library .format 4"), (2, "older version")):
         rewrite(path, f"PRAGMA user_version = {version}")
         before = path.read_bytes()
         with pytest.raises(JournalError, match=words):
@@ -748,6 +750,79 @@ async def test_a_journal_that_cannot_be_written_stops_the_run_before_anything_is
         assert "the disk is full" in str(report.stopped_by)
         assert len(report.skipped) >= 16
         assert len(report) == 20
+
+
+def remove(path: Path) -> None:
+    for file in path.parent.glob("run.db*"):
+        file.unlink()
+
+
+def move(path: Path) -> None:
+    (path.parent / "elsewhere").mkdir()
+    for file in path.parent.glob("run.db*"):
+        file.rename(path.parent / "elsewhere" / file.name)
+
+
+def replace(path: Path) -> None:
+    """Put an older copy into its place."""
+    copy = path.with_name("copy")
+    shutil.copy(path, copy)
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("lose", [remove, move, replace])
+async def test_a_journal_that_is_gone_meanwhile_stops_the_run_before_anything_more_is_sent(
+    lose: Callable[[Path], None], shared: bool, path: Path
+) -> None:
+    def take(environment: Environment) -> None:
+        if environment.id == 2:
+            lose(path)
+
+    async with scene(5) as (sandbox, environments):
+        run = environments.each(range(1, 6), journal=Journal(path) if shared else path, concurrency=1)
+        report = await run.rotate_secret_token(sink=take)
+        # The second was rotated and handed over before; that this is not written down is told.
+        assert [one.status for one in report] == ["succeeded", "succeeded", "skipped", "skipped", "skipped"]
+        assert isinstance(report.stopped_by, JournalError)
+        assert "is no longer the file that was opened" in str(report.stopped_by)
+        assert calls(sandbox)["rotate_secret_token"] == 2
+        if lose is move:
+            for file in (path.parent / "elsewhere").iterdir():
+                file.rename(path.parent / file.name)
+            report = await environments.each(range(1, 6), journal=path).rotate_secret_token(sink=take_nothing)
+            report.raise_for_failures()
+            assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in range(1, 6))
+
+
+async def take_nothing(environment: Environment) -> None:
+    """A sink that is content."""
+
+
+async def test_a_journal_that_is_gone_is_noticed_at_the_intent_and_at_the_beginning(path: Path) -> None:
+    def hook(event: Event) -> None:
+        if isinstance(event, AttemptFinished) and (event.endpoint, event.environment_id) == ("retrieve", 2):
+            remove(path)
+
+    async with scene(3, hooks=[hook]) as (sandbox, environments), Journal(path) as journal:
+        report = await environments.each([1, 2, 3], journal=journal, concurrency=1).rotate_secret_token()
+        assert [one.status for one in report] == ["succeeded", "failed", "skipped"]
+        assert isinstance(report.stopped_by, JournalError)
+        sandbox.calls.clear()
+        with pytest.raises(JournalError, match="removed or replaced"):
+            await environments.each([3], journal=journal, run="another").rotate_secret_token()
+        assert not sandbox.calls
+        assert [sandbox.effects["rotate_secret_token", id] for id in (1, 2, 3)] == [1, 0, 0]
+
+
+async def test_a_journal_stays_in_its_place_where_the_process_goes_elsewhere(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    async with scene(2) as (_, environments):
+        run = environments.each([1, 2], journal=path.name, concurrency=1)
+        report = await run.rotate_secret_token(sink=lambda one: monkeypatch.chdir("/"))
+        report.raise_for_failures()
 
 
 async def test_an_outcome_that_cannot_be_written_stays_in_doubt(path: Path) -> None:

@@ -396,6 +396,24 @@ async def test_verify_reads_again() -> None:
         assert [(one.ref.id, one.attempts) for one in report.succeeded] == [(2, 2)]
 
 
+async def test_a_verification_that_cannot_read_says_that_the_settings_were_changed(tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    async with Sandbox(1) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
+        sandbox.answer_next("retrieve", 500, b"x", times=9)
+        report = await environments.apply(plan, verify=True, journal=journal)
+        (failed,) = report.failed
+        assert failed.error is not None
+        assert failed.error.action_done
+        assert "The settings were changed, and could not be verified" in str(failed.error)
+        assert report.remaining() == []
+        assert [item.state for item in await Journal(journal).items()] == ["unfinished"]
+        sandbox.clear_faults()
+        (done,) = await environments.apply(plan, verify=True, journal=journal)
+        assert (done.status, sandbox.effects["update", 1]) == ("unchanged", 1)
+        assert [item.state for item in await Journal(journal).items()] == ["unchanged"]
+
+
 async def test_a_canary_that_was_skipped_is_no_success_to_go_on_with() -> None:
     async with Sandbox(5) as sandbox, connect(sandbox) as environments:
         plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), sandbox.environment_ids)

@@ -144,6 +144,18 @@ async def test_a_failing_sink_stops_the_run_and_nothing_is_lost_or_rotated_again
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3, 4))
 
 
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, KeyError])
+async def test_a_plain_function_may_fail_with_any_error(error: type[Exception]) -> None:
+    def take(environment: Environment) -> None:
+        raise error(environment.id)
+
+    async with scene(1) as (_, environments):
+        with anyio.fail_after(5):
+            report = await environments.each([1]).rotate_secret_token(sink=take)
+        (failed,) = report.failed
+        assert isinstance(failed.error, SinkError)
+
+
 async def test_a_lost_answer_is_read_back_and_handed_over(tmp_path: Path) -> None:
     async with scene() as (sandbox, environments):
         sandbox.fault("drop_after_effect", "rotate_secret_token", times=3)
@@ -236,8 +248,51 @@ def test_what_nothing_tells_is_not_guessed() -> None:
     assert backup_age(environment, {1: (900.0, Secret("phs_other").digest())}, 1000.0, None) is None
     at = datetime(2026, 1, 1, tzinfo=UTC)
     dated = attrs.evolve(environment, updated_at=at)
-    assert backup_age(dated, {}, 1000.0, None) is None  # by whose clock?
-    assert backup_age(dated, {}, 1000.0, at + timedelta(seconds=50)) == 50.0
+    now = at.timestamp()
+    assert backup_age(dated, {}, now, None) is None  # by whose clock?
+    assert backup_age(dated, {}, now, at + timedelta(seconds=50)) == 50.0
+    rotated = {1: (now - 100.0, Secret("phs_new").digest())}
+    assert backup_age(dated, rotated, now, at) == 100.0  # it was updated since
+    assert backup_age(dated, rotated, now, at + timedelta(hours=23)) == 100.0
+
+
+@pytest.mark.parametrize("days", [-700_000, -2, 2, 12_000])
+def test_a_clock_that_is_far_from_the_other_makes_no_backup_older(days: int) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    environment = Environment(
+        id=1,
+        name="x",
+        secret_api_token=Secret("phs_new"),
+        secret_api_token_backup=Secret("phs_old"),
+        updated_at=at - timedelta(days=30),
+    )
+    rotated = {1: (at.timestamp() - 100.0, Secret("phs_new").digest())}
+    for now, server_now in ((at, at + timedelta(days=days)), (at + timedelta(days=days), at)):
+        assert backup_age(environment, {}, now.timestamp(), server_now) is None
+        age = backup_age(environment, rotated, now.timestamp(), server_now)
+        assert age is not None
+        assert age <= 100.0
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 2060 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"])
+async def test_an_absurd_clock_of_the_server_deletes_no_young_backup(date: str, with_journal: bool, tmp_path: Path) -> None:
+    journal = tmp_path / "run.db"
+    async with scene(1) as (sandbox, environments):
+        await environments.each([1], journal=journal).rotate_secret_token()
+        stored = sandbox.environment(1)
+        body = {
+            "id": 1,
+            "name": "x",
+            "secret_api_token": stored.secret_api_token,
+            "secret_api_token_backup": stored.secret_api_token_backup,
+            "updated_at": datetime.now(UTC).isoformat(),
+        }
+        sandbox.answer_next("retrieve", 200, body, headers={"Date": date})
+        options: Any = {"journal": journal, "run": "backups"} if with_journal else {}
+        report = await environments.each([1], **options).delete_secret_token_backup(min_age=3600)
+        assert [one.reason for one in report] == ["too young"]
+        assert stored.secret_api_token_backup is not None
 
 
 @pytest.mark.parametrize(
