@@ -1,8 +1,8 @@
 """Texts from outside, without the secrets in them.
 
-A server, or a gateway before it, may repeat in an error what it was sent: a header, a body, a key. Three things are hidden: what
-the caller knows to be secret, whole; each longer part of it, since texts are cut off; and whatever looks like one of PostHog's
-tokens, whoever it belongs to.
+A server, or a gateway before it, may repeat in an error what it was sent: a header, a body, a key. Three things are hidden:
+what the caller knows to be secret, whole; each longer part of it, since texts are cut off; and whatever looks like one of
+PostHog's tokens, whoever it belongs to.
 """
 
 import html

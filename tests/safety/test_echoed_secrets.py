@@ -107,7 +107,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 @pytest.mark.parametrize("password", ["hunter2hunter2", 'a "quoted" <word>', "short"])
 async def test_a_login_repeats_neither_password_nor_address(password: str) -> None:
     async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
-        host = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         with pytest.raises(PostHogEnvError, match=r"\[hidden\]") as caught:
             await log_in(host, "person@example.com", password)
     for secret in (password, "person@example.com", quote(password), quote("person@example.com"), password.replace('"', '\\"')):
@@ -128,7 +128,7 @@ async def test_a_refused_login_repeats_no_password(code: str) -> None:
             writer.close()
 
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-            host = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+            host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with pytest.raises(PostHogEnvError) as caught:
                 await log_in(host, sandbox.user.email, "hunter2hunter2")
     assert "hunter2hunter2" not in shown(caught.value)
