@@ -172,7 +172,8 @@ def error_of(
     code = f" {envelope.code}" if envelope.code else ""
     message = f"PostHog answered {status}{code}: {what}".rstrip(".") + "."
     if 300 <= status < 400:
-        message = f"{host} redirects to {_origin(printable(headers.get('Location', ''), hidden), host)}, which was not followed: {_REDIRECT}"
+        target = _origin(printable(headers.get("Location", ""), hidden), host)
+        message = f"{host} redirects to {target}, which was not followed: {_REDIRECT}"
     elif remedy := _remedy(status, envelope, body, host):
         message = f"{message} {remedy}"
     fields: dict[str, Any] = attrs.asdict(envelope)

@@ -12,7 +12,9 @@ from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.version import __version__
 
 EPILOGUE = """\
-The credential comes from the environment variable POSTHOG_PERSONAL_API_KEY, never from an argument.
+The host comes from --host or the variable POSTHOG_HOST, the key from POSTHOG_PERSONAL_API_KEY, never from an argument.
+What takes no key, such as rotate-secrets, takes a browser's session from POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN.
+Profiles name hosts with their keys and sessions: aioposthog-env config init
 
 Examples:
 

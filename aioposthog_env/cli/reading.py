@@ -12,6 +12,7 @@ from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.arguments import UNCHOSEN, Choice, Connection
 from aioposthog_env.cli.choice import chosen, names_ids
+from aioposthog_env.cli.connect import check_kind
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import Answers, ask_each, chosen_at_each, connect_each
 from aioposthog_env.cli.output import Output
@@ -47,6 +48,7 @@ async def read(connection: Connection, ids: Sequence[int], choice: Choice, readi
     output = Output(json=connection.json)
 
     async def ask(environments: AsyncEnvironments) -> BulkReport[Any]:
+        check_kind(environments, reading.start)
         selected = await chosen(environments, output, ids, choice)
         return await reading.start(environments.each([one.ref for one in selected], concurrency=connection.concurrency))
 
