@@ -53,12 +53,8 @@ def started(work: Coroutine[Any, Any, int]) -> int:
         raise KeyboardInterrupt from None
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command.
-
-    Returns:
-        The exit code.
-    """
+def add_commands() -> None:
+    """Put the commands into the app, with their help also where Python drops docstrings."""
     from aioposthog_env.cli import commands
 
     if sys.flags.optimize > 1:
@@ -67,6 +63,14 @@ def run(arguments: Sequence[str]) -> int:
         for module in commands.MODULES:
             give_back(module)
 
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code.
+    """
+    add_commands()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)
