@@ -47,6 +47,11 @@ class Outcome(Generic[T_co]):
     waited: float = 0.0
     digests: Mapping[str, str | None] | None = None
 
+    def __str__(self) -> str:
+        words = f"{self.ref.id}: {self.status}" + (f" ({self.reason})" if self.reason else "")
+        untaken = f"; the server did not take {', '.join(self.not_applied)}" if self.not_applied else ""
+        return words + untaken + (f": {self.error}" if self.error is not None else "")
+
 
 def failure(ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[object]:
     """The outcome of a call that raised."""

@@ -191,8 +191,8 @@ def load_profiles() -> dict[str, Profile]:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
     if sys.platform != "win32" and status.st_uid not in {0, os.geteuid()}:
         raise ConfigurationError(
-            f"{path} belongs to another user, who can change it, and it names commands that are run. Take a file of your own, or "
-            f"make this yours: chown {os.geteuid()} {path}"
+            f"{path} belongs to another user, who can change it, and it names commands that are run. Take a file of your own, "
+            f"or make this yours: chown {os.geteuid()} {path}"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigurationError(f"{path} can be changed by others, and it names commands that are run: chmod 600 {path}")

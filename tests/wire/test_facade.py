@@ -337,6 +337,13 @@ async def test_check_access() -> None:
                 (999, False, None),
             ]
             assert isinstance(report.environments[1].error, NotFoundError)
+            lines = str(report).splitlines()
+            assert lines[0] == "personal API key: scopes project:read, lacks project:write"
+            assert "retrieve: allowed: project:read is granted" in lines
+            assert "delete: refused: " in str(report)
+            assert lines[-2] == "1: can be read"
+            assert lines[-1].startswith("999: retrieve of environment 999: PostHog answered 404")
+            assert len(lines) == 1 + len(report.endpoints) + 2
             with pytest.raises(KeyError):
                 report.of("nothing")
             with pytest.raises(ConfigurationError, match="collection"):
@@ -345,6 +352,7 @@ async def test_check_access() -> None:
             report = await environments.check_access()
             assert report.ok
             assert report.of("retrieve").verdict == "unknown"
+            assert str(report).startswith("OAuth token: scopes not known\n")
         async with connect(sandbox, auth=session_of(sandbox)) as environments:
             report = await environments.check_access(of=[1])
             assert {access.verdict for access in report.endpoints} == {"allowed"}
