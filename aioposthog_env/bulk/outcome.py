@@ -8,6 +8,7 @@ import attrs
 
 from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError
 from aioposthog_env.models.environment import EnvironmentRef
+from aioposthog_env.plural import counted
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -168,7 +169,7 @@ class BulkReport(Generic[T_co]):
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count) or "nothing to do"
-        return f"{len(self)} environments in {self.seconds:.1f} s: {counts}"
+        return f"{counted(len(self), 'environment')} in {self.seconds:.1f} s: {counts}"
 
 
 class Collected(Generic[T]):

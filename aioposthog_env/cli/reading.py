@@ -24,6 +24,7 @@ from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment, EnvironmentSummary
 from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.plural import counted
 
 
 @attrs.frozen(kw_only=True)
@@ -135,7 +136,7 @@ async def list_environments(connection: Connection, ids: Sequence[int], choice: 
     else:
         names = (*(("profile",) if answers.several else ()), "id", "name", "project_id", "timezone")
         output.table(names, [tuple(row.get(name, "") for name in names) for row in found])
-        output.say(f"{len(found)} environments")
+        output.say(counted(len(found), "environment"))
     return answers.code
 
 

@@ -7,6 +7,7 @@ from aioposthog_env.cli import DONE
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.signals import when_stopped
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.plural import counted
 from aioposthog_env.sandbox import Sandbox
 from aioposthog_env.sandbox.eras import EraName
 
@@ -51,7 +52,7 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
             output.table(("what", "value"), list(rows.items()))
             output.text("\n".join(f"export {name}={value}" for name, value in variables.items()))
         output.flush()
-        output.say(f"{len(sandbox.environment_ids)} environments; Ctrl-C or SIGTERM ends it.")
+        output.say(f"{counted(len(sandbox.environment_ids), 'environment')}; Ctrl-C or SIGTERM ends it.")
         await stopped.wait()
     finally:
         if save is not None:

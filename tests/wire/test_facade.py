@@ -242,10 +242,13 @@ async def test_a_key_limited_to_projects() -> None:
     async with Sandbox(3) as sandbox:
         async with connect(sandbox, auth=PersonalAPIKey(sandbox.key(projects=[2]))) as environments:
             assert (await environments.retrieve(2)).id == 2
-            with pytest.raises(ScopeError, match="limited to project 2"):
+            with pytest.raises(ScopeError, match="limited to project 2 and"):
                 await environments.retrieve(1)
             with pytest.raises(ScopeError, match="Name the environments"):
                 [one async for one in environments.list()]
+        async with connect(sandbox, auth=PersonalAPIKey(sandbox.key(projects=[2, 3]))) as environments:
+            with pytest.raises(ScopeError, match="limited to projects 2, 3 and"):
+                await environments.retrieve(1)
         async with connect(sandbox, auth=PersonalAPIKey(sandbox.key(projects=[2])), enforce_scopes=False) as environments:
             with pytest.raises(PermissionDeniedError, match="ID 1"):
                 await environments.retrieve(1)
