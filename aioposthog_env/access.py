@@ -85,6 +85,14 @@ class AccessReport:
                 return access
         raise KeyError(endpoint)
 
+    def __str__(self) -> str:
+        scopes = "scopes not known" if self.scopes is None else f"scopes {', '.join(sorted(self.scopes)) or 'none'}"
+        lacks = f", lacks {', '.join(sorted(self.missing))}" if self.missing else ""
+        lines = [f"{self.credential}: {scopes}{lacks}"]
+        lines += [f"{one.endpoint}: {one.verdict}: {one.reason}" for one in self.endpoints]
+        lines += [f"{one.ref.id}: {'can be read' if one.readable else one.error}" for one in self.environments]
+        return "\n".join(lines)
+
 
 def is_admin(environment: Environment) -> bool | None:
     """Whether the credential's owner is an admin there; None where the server does not say."""

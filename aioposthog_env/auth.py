@@ -120,6 +120,10 @@ class PersonalAPIKey:
         """The headers that carry the key."""
         return {"Authorization": f"Bearer {self.value.reveal()}"}
 
+    def hidden_texts(self) -> tuple[str, ...]:
+        """What no error may repeat."""
+        return (self.value.reveal(),)
+
 
 @attrs.frozen
 class OAuthToken:
@@ -146,6 +150,10 @@ class OAuthToken:
     def headers(self, *, unsafe: bool, origin: str) -> dict[str, str]:
         """The headers that carry the token."""
         return {"Authorization": f"Bearer {self.value.reveal()}"}
+
+    def hidden_texts(self) -> tuple[str, ...]:
+        """What no error may repeat."""
+        return (self.value.reveal(),)
 
 
 @attrs.frozen
@@ -176,6 +184,10 @@ class SessionCookie:
         if unsafe:
             headers |= {"X-CSRFToken": token, "Referer": f"{origin}/"}
         return headers
+
+    def hidden_texts(self) -> tuple[str, ...]:
+        """What no error may repeat."""
+        return self.session_id.reveal(), self.csrf_token.reveal()
 
 
 Credential: TypeAlias = PersonalAPIKey | OAuthToken | SessionCookie

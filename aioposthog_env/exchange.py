@@ -563,7 +563,7 @@ class Exchange:
             reply.body,
             host=origin,
             retry_after=retry_after,
-            hidden=calls.sensitive_texts(self._call.asked),
+            hidden=[*calls.sensitive_texts(self._call.asked), *self._host.credential.hidden_texts()],
         )
 
 

@@ -1,5 +1,6 @@
 """Logging in as a person, for the session that actions without a published scope need."""
 
+from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 
 from aioposthog_env.api import replies
@@ -62,29 +63,32 @@ async def log_in(
         raise NotSentError(f"The request never left: {answer.reason}. Is {origin} the right host?", endpoint="log_in")
     if isinstance(answer, Lost):
         raise TransportError(f"No whole answer came from {origin}: {answer.reason}.", endpoint="log_in")
-    return _session_of(answer, origin)
+    return _session_of(answer, origin, hidden=(email, password))
 
 
-def _session_of(answer: Reply, origin: str) -> SessionCookie:
+def _session_of(answer: Reply, origin: str, hidden: Collection[str]) -> SessionCookie:
     envelope = replies.envelope_of(answer.body)
     if "2fa" in envelope.code or "two_factor" in envelope.code or "mfa" in envelope.code:
         raise _refused_login(
             answer,
             "The account asks for a second factor, which cannot be given here. Log in with a browser "
             "and pass its cookies: SessionCookie(sessionid, posthog_csrftoken).",
+            hidden,
         )
     if envelope.code == "invalid_credentials":
-        raise _refused_login(answer, f"{origin} does not accept this e-mail and password; accounts differ between regions.")
+        message = f"{origin} does not accept this e-mail and password; accounts differ between regions."
+        raise _refused_login(answer, message, hidden)
     if answer.status != 200:
-        raise replies.error_of(answer.status, answer.headers, answer.body, host=origin).about("log_in", None)
+        error = replies.error_of(answer.status, answer.headers, answer.body, host=origin, hidden=hidden)
+        raise error.about("log_in", None)
     cookies = _cookies(answer)
     if not {"sessionid", "posthog_csrftoken"} <= set(cookies):
-        raise _refused_login(answer, f"{origin} accepted the login and set no session cookies; is it PostHog?")
+        raise _refused_login(answer, f"{origin} accepted the login and set no session cookies; is it PostHog?", hidden)
     return SessionCookie(cookies["sessionid"], cookies["posthog_csrftoken"])
 
 
-def _refused_login(answer: Reply, message: str) -> AuthenticationError:
-    envelope = replies.envelope_of(answer.body)
+def _refused_login(answer: Reply, message: str, hidden: Collection[str]) -> AuthenticationError:
+    envelope = replies.envelope_of(answer.body, hidden)
     error = AuthenticationError(
         message,
         status=answer.status,

@@ -1,11 +1,13 @@
 """After a lost ``create``: which environments of the name that was asked for were created since.
 
 PostHog's list shows names without times, so the few namesakes are read one by one. What is "since" goes by the server's clock:
-the header ``Date`` of the list, less what has passed here since the call was sent.
+the header ``Date`` of the list, less what has passed here since the call was sent, and less a margin, since the one that says
+the date may be a gateway, and the one that notes the time a database. To take an older one for new makes a person look; to
+overlook the new one makes a second.
 """
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import anyio
 import attrs
@@ -19,6 +21,9 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import Answered, Reply
 from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.sending import Request, Sender
+
+CLOCKS_DIFFER: Final = timedelta(minutes=1)
+"""How far the clocks behind one host may be apart."""
 
 
 @attrs.frozen
@@ -49,11 +54,15 @@ class LostCreate:
             return "no name was asked for"
         now = http_date(reply.headers.get("Date"))
         # What has passed here is at least what has passed there, so this is no later than the call was sent.
-        sent = None if now is None else now - timedelta(seconds=anyio.current_time() - self.sent_at)
+        passed = timedelta(seconds=anyio.current_time() - self.sent_at)
+        since = None if now is None else now - passed - CLOCKS_DIFFER
         page: Any = replies.decode_success(asking.endpoint, reply.body)
         ids: list[int] = [one.id for one in page.results if one.name == self.name.strip()]
         read, unread = ids[: recovery.MOST_NAMESAKES], ids[recovery.MOST_NAMESAKES :]
-        return recovery.created_since([(id, await self._created_at(id)) for id in read] + [(id, None) for id in unread], sent)
+        namesakes = [(id, await self._created_at(id)) for id in read] + [(id, None) for id in unread]
+        older = [f"{id} ({at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC)" for id, at in namesakes if at and since and at < since]
+        words = recovery.created_since(namesakes, since)
+        return f"{words}; created before: {', '.join(older)}" if older else words
 
     async def _created_at(self, id: int) -> datetime | None:
         """When an environment was created; None where that cannot be read."""

@@ -4,6 +4,7 @@ The sandbox runs in a thread of its own, so that it serves tests with and withou
 """
 
 import asyncio
+import inspect
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
@@ -73,6 +74,10 @@ def posthog_sandbox(request: pytest.FixtureRequest) -> Generator["Sandbox", None
 
     marker = request.node.get_closest_marker("posthog")
     options: dict[str, Any] = {} if marker is None else dict(marker.kwargs)
+    known = [*inspect.signature(Sandbox).parameters, "faults"]
+    if marker is not None and (marker.args or not options.keys() <= set(known)):
+        wrong = ", ".join([*map(repr, marker.args), *(name for name in options if name not in known)])
+        raise pytest.UsageError(f"The marker posthog takes {', '.join(known)}, all by name; it does not take {wrong}.")
     faults = options.pop("faults", ())
     sandbox = Sandbox(**options)
     for name, endpoint in faults:

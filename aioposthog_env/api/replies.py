@@ -1,6 +1,5 @@
 """From status and body to a model, or to an error that a person can act on."""
 
-import html
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -11,6 +10,7 @@ import msgspec
 
 from aioposthog_env.api.endpoints import DELETE, Endpoint, ReplyKind
 from aioposthog_env.api.routes import ENDPOINT_NOT_FOUND, NESTED_REFUSAL
+from aioposthog_env.api.secrets_in_text import without_secrets
 from aioposthog_env.errors import (
     ApiError,
     AuthenticationError,
@@ -100,28 +100,26 @@ def envelope_of(body: bytes, hidden: Collection[str] = ()) -> Envelope:
     try:
         raw = msgspec.json.decode(opening, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Envelope(detail=printable(_without(hidden, opening.decode("utf-8", "replace"))[:300])[:200])
+        return Envelope(detail=printable(opening.decode("utf-8", "replace"), hidden)[:200])
     if isinstance(raw.get("error"), str):
-        return Envelope(detail=printable(_without(hidden, raw["error"])))
+        return Envelope(detail=printable(raw["error"], hidden))
     texts = {
-        name: printable(_without(hidden, value))
-        for name in ("type", "code", "detail", "attr")
-        if isinstance(value := raw.get(name), str)
+        name: printable(value, hidden) for name in ("type", "code", "detail", "attr") if isinstance(value := raw.get(name), str)
     }
     return Envelope(**texts)
 
 
-def _without(hidden: Collection[str], text: str) -> str:
-    """A text that repeats no sensitive one: not as it is, nor escaped for a page, for JSON or for Python."""
-    for secret in sorted(hidden, key=len, reverse=True):
-        for form in (secret, html.escape(secret), msgspec.json.encode(secret).decode()[1:-1], repr(secret)[1:-1]):
-            text = text.replace(form, "[hidden]")
-    return text
+def printable(text: str, hidden: Collection[str] = ()) -> str:
+    """The opening of a text from outside, harmless in a terminal, a log or a journal.
+
+    No control characters, white space folded, no token, and nothing of what is hidden.
+    """
+    told = without_secrets(text[:_LOOKED_AT], hidden)
+    return "".join(char if char.isprintable() else " " for char in " ".join(told.split()))[:1_000]
 
 
-def printable(text: str) -> str:
-    """Text from outside, harmless in a terminal or a log: no control characters, white space folded."""
-    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))[:1_000]
+_LOOKED_AT: Final = 4_096
+"""Characters of a text that are looked at: some more than are shown, since what is hidden becomes shorter."""
 
 
 _REMEDIES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
@@ -180,7 +178,7 @@ def error_of(
         body: The body.
         host: The origin that answered, named where the wrong region may be the cause.
         retry_after: Seconds that the server asked to wait.
-        hidden: Sensitive texts that were sent, and are not repeated.
+        hidden: Sensitive texts that were sent, those of the credential included, and are not repeated.
     """
     envelope = envelope_of(body, hidden)
     what = envelope.detail or "no explanation"
@@ -189,7 +187,8 @@ def error_of(
     code = f" {envelope.code}" if envelope.code else ""
     message = f"PostHog answered {status}{code}: {what}".rstrip(".") + "."
     if 300 <= status < 400:
-        message = f"{host} redirects to {_origin(headers.get('Location', ''), host)}, which was not followed: {_REDIRECT}"
+        target = _origin(printable(headers.get("Location", ""), hidden), host)
+        message = f"{host} redirects to {target}, which was not followed: {_REDIRECT}"
     elif remedy := _remedy(status, envelope, body, host):
         message = f"{message} {remedy}"
     fields: dict[str, Any] = attrs.asdict(envelope)
@@ -225,7 +224,7 @@ def _remedy(status: int, envelope: Envelope, body: bytes, host: str) -> str:
 
 def _origin(location: str, host: str) -> str:
     try:
-        url = urlsplit(printable(location))
+        url = urlsplit(location)
         return f"{url.scheme}://{url.hostname}" if url.hostname else f"another path of {host}"
     except ValueError:
         return "an unreadable address"

@@ -96,9 +96,9 @@ def refusal(endpoint: Endpoint, need: str | None, grant: Grant, ids: Collection[
 
 
 def _outside(endpoint: Endpoint, projects: frozenset[int], ids: Collection[int]) -> str:
-    allowed = ", ".join(str(project) for project in sorted(projects))
+    allowed = ("project " if len(projects) == 1 else "projects ") + ", ".join(str(project) for project in sorted(projects))
     if endpoint.target is Target.COLLECTION:
-        return f"The key is limited to project {allowed}; PostHog lets no limited key list or create. Name the environments."
+        return f"The key is limited to {allowed}; PostHog lets no limited key list or create. Name the environments."
     if projects.isdisjoint(ids):
-        return f"The key is limited to project {allowed} and does not reach this environment."
+        return f"The key is limited to {allowed} and does not reach this environment."
     return ""

@@ -8,6 +8,7 @@ import attrs
 
 from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError
 from aioposthog_env.models.environment import EnvironmentRef
+from aioposthog_env.plural import counted
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -46,6 +47,11 @@ class Outcome(Generic[T_co]):
     attempts: int = 0
     waited: float = 0.0
     digests: Mapping[str, str | None] | None = None
+
+    def __str__(self) -> str:
+        words = f"{self.ref.id}: {self.status}" + (f" ({self.reason})" if self.reason else "")
+        untaken = f"; the server did not take {', '.join(self.not_applied)}" if self.not_applied else ""
+        return words + untaken + (f": {self.error}" if self.error is not None else "")
 
 
 def failure(ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[object]:
@@ -161,7 +167,7 @@ class BulkReport(Generic[T_co]):
         raise BulkError(f"{bad} of {len(self)} environments are not done ({in_words(self.counts)}).{example}", report=self)
 
     def __str__(self) -> str:
-        return f"{len(self)} environments in {self.seconds:.1f} s: {in_words(self.counts) or 'nothing to do'}"
+        return f"{counted(len(self), 'environment')} in {self.seconds:.1f} s: {in_words(self.counts) or 'nothing to do'}"
 
 
 def in_words(counts: Mapping[Status, int]) -> str:

@@ -4,6 +4,7 @@ It is made from one read of each environment, holds no secret, and can be looked
 holds of the present values is enough to see later whether somebody has changed them since.
 """
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -178,8 +179,8 @@ class Plan:
             raise ConfigurationError(f"The plan {path} cannot be written: {error.strerror}.") from None
 
     def to_json(self) -> dict[str, JSONValue]:
-        """The plan as plain JSON, without secrets."""
-        return {
+        """The plan as plain JSON, without secrets, and with a checksum over the whole."""
+        content: dict[str, JSONValue] = {
             "format": _FORMAT,
             "host": self.host,
             "made_at": self.made_at.isoformat(),
@@ -189,6 +190,7 @@ class Plan:
                 {"environment": ref.id, "project": ref.project_id, "reason": reason} for ref, reason in self.unreadable
             ],
         }
+        return {**content, "checksum": _checksum(content)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, secrets: Secrets | None = None) -> "Plan":
@@ -199,8 +201,8 @@ class Plan:
             secrets: The sensitive settings that were desired, which the file does not hold.
 
         Raises:
-            ConfigurationError: The file cannot be read, holds no plan, or one of another version; or a value, from the file or
-                among the secrets, is not the one that was planned.
+            ConfigurationError: The file cannot be read, holds no plan, one of another version, or one that was changed after it
+                was saved; or a secret is not the one that was planned.
         """
         try:
             value: Any = msgspec.json.decode(Path(path).read_bytes())
@@ -222,11 +224,13 @@ class Plan:
 
         Raises:
             ValueError: It is none; also other errors of wrong data.
-            ConfigurationError: A desired value is not the one that was planned.
+            ConfigurationError: It was changed since.
         """
         if value["format"] != _FORMAT:
             raise ValueError("another format")
         msgspec.convert(value, _PlanShape)
+        if value.get("checksum") != _checksum(value):
+            raise ConfigurationError("The plan was changed after it was saved. Make a new plan.")
         return cls(
             host=value["host"],
             made_at=datetime.fromisoformat(value["made_at"]),
@@ -334,6 +338,12 @@ class _PlanShape(TypedDict):
     unreadable: list[_UnreadableShape]
 
 
+def _checksum(plan: Mapping[str, Any]) -> str:
+    """A SHA-256 digest of a whole plan as JSON, whatever the order of its keys and its white space."""
+    content = {name: value for name, value in plan.items() if name != "checksum"}
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
+
+
 def _environment_to_json(one: EnvironmentPlan) -> dict[str, JSONValue]:
     return {
         "environment": one.ref.id,
@@ -349,12 +359,6 @@ def _environment_to_json(one: EnvironmentPlan) -> dict[str, JSONValue]:
 def _environment_from_json(value: Mapping[str, Any]) -> EnvironmentPlan:
     ref, changes = _ref(value), tuple(FieldChange(**change) for change in value["changes"])
     wire = {change.name: change.after for change in changes if not change.sensitive}
-    for change in changes:
-        if not change.sensitive and digest(change.name, change.after) != change.desired:
-            raise ConfigurationError(
-                f"{change.name} of environment {ref.id} is not desired in the plan as it was when the plan was saved. Do not "
-                "edit a plan; make a new one."
-            )
     return EnvironmentPlan(
         ref=ref,
         name=value["name"],

@@ -12,7 +12,9 @@ from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.version import __version__
 
 EPILOGUE = """\
-The credential comes from the environment variable POSTHOG_PERSONAL_API_KEY, never from an argument.
+The host comes from --host or the variable POSTHOG_HOST, the key from POSTHOG_PERSONAL_API_KEY, never from an argument.
+What takes no key, such as rotate-secrets, takes a browser's session from POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN.
+Profiles name hosts with their keys and sessions: aioposthog-env config init
 
 Examples:
 
@@ -51,12 +53,8 @@ def started(work: Coroutine[Any, Any, int]) -> int:
         raise KeyboardInterrupt from None
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command.
-
-    Returns:
-        The exit code.
-    """
+def add_commands() -> None:
+    """Put the commands into the app, with their help also where Python drops docstrings."""
     from aioposthog_env.cli import commands
 
     if sys.flags.optimize > 1:
@@ -65,6 +63,14 @@ def run(arguments: Sequence[str]) -> int:
         for module in commands.MODULES:
             give_back(module)
 
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code.
+    """
+    add_commands()
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)

@@ -26,6 +26,7 @@ from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.plural import counted
 from aioposthog_env.reports import DriftRow
 from aioposthog_env.reports.rows import desired_to_show, drift_rows
 from aioposthog_env.settings_file import SettingsFile, dump_settings
@@ -52,7 +53,7 @@ async def export(
         replace_file(path, text.encode())
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
-    output.say(f"{len(read)} environments written to {path}.")
+    output.say(f"{counted(len(read), 'environment')} written to {path}.")
     return code
 
 
@@ -106,7 +107,8 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
             output.line(dict(zip(names, row, strict=True)))
     else:
         output.table(names, [(*row[:-2], *(msgspec.json.encode(value).decode() for value in row[-2:])) for row in rows])
-    said = f"{len({row[:-4] + row[-4:-3] for row in rows})} of {len(read)} environments differ, in {len(rows)} settings."
+    differing = len({row[:-4] + row[-4:-3] for row in rows})
+    said = f"{differing} of {len(read)} environments differ, in {counted(len(rows), 'setting')}."
     if unread := sum(each.selected for each in audited.values()) - len(read):
         said += f" {unread} could not be read."
     output.say(said)

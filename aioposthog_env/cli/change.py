@@ -19,7 +19,7 @@ from aioposthog_env.cli.choice import names_ids
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
-from aioposthog_env.cli.journals import new_journal, runs_at
+from aioposthog_env.cli.journals import has_changes, new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
@@ -27,6 +27,7 @@ from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.models.environment import Environment
+from aioposthog_env.plural import counted
 from aioposthog_env.reports.rows import rows_of
 from aioposthog_env.settings_file import SettingsFile
 
@@ -150,13 +151,19 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             for site, plan in zip(sites, plans, strict=True):
                 plan.save(_plan_path(path, site))
         if not how.dry_run:
-            confirm(output, f"change {sum(len(plan.changing) for plan in plans)} environments", yes=how.yes, explicit=explicit)
+            confirm(
+                output,
+                f"change {counted(sum(len(plan.changing) for plan in plans), 'environment')}",
+                yes=how.yes,
+                explicit=explicit,
+            )
         resume = [] if journal is None else _resume(connection, path, journal, plans, wanted, how)
         parts = await _parts(sites, plans, connection, journal, how, resume)
         watched = await watch(output, parts)
     if journal is not None:
         back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
-        output.say(f"Recorded in {journal}" + ("." if connection.sandbox else f"; undo with: {shlex.join(back)}"))
+        can_undo = not connection.sandbox and await has_changes(journal)
+        output.say(f"Recorded in {journal}" + (f"; undo with: {shlex.join(back)}" if can_undo else "."))
     rows = [
         row
         for site, plan, part in zip(sites, plans, parts, strict=True)

@@ -1,18 +1,27 @@
 """Which host a command asks, and with which credential."""
 
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
+from aioposthog_env.bulk.each import Each
+from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.environments import AsyncEnvironments
-from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.errors import ConfigurationError, ScopeError
 from aioposthog_env.sending import Limiter
 from aioposthog_env.telemetry import Hook
 
 SANDBOX_ENVIRONMENTS = 25
+
+SESSION_VARIABLES: Final = (
+    "set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies, sessionid and posthog_csrftoken, of a browser in which "
+    "you are logged in"
+)
+"""Where a session comes from, in a shell's words."""
 
 
 @asynccontextmanager
@@ -23,7 +32,7 @@ async def connect(
 
     Args:
         connection: Which host.
-        session: Use a person's session, where the variables hold one: what is to be called takes no key.
+        session: Use a person's session, where there is one: what is to be called takes no key.
         hooks: Told what the client does.
     """
     if connection.profile is not None:
@@ -44,7 +53,7 @@ async def connect(
         return
     if not connection.sandbox:
         resolve_host(connection.host)  # told first: a key is of no use where the host is none
-        auth = (_session_from_environment() if session else None) or _key_from_environment()
+        auth = (_session_from_environment() if session else None) or _key_from_environment(session=session)
         limiter = _limiter(connection, auth)
         async with AsyncEnvironments(connection.host, auth=auth, limiter=limiter, hooks=hooks) as environments:
             yield environments
@@ -88,6 +97,19 @@ def check_lasts(connection: Connection) -> None:
         )
 
 
+def check_kind(environments: AsyncEnvironments, start: Callable[[Each], BulkRun[Any]]) -> None:
+    """Say what the credential can never do before anybody is asked.
+
+    Raises:
+        ScopeError: It is of the wrong kind.
+    """
+    try:
+        start(environments.each([]))
+    except ScopeError as error:
+        error.message += f" On the command line: {SESSION_VARIABLES}."
+        raise
+
+
 def has_session(connection: Connection) -> bool:
     """Whether a person's session is at hand, beside a key or instead of one."""
     if connection.profile is not None:
@@ -108,18 +130,25 @@ def has_key(connection: Connection) -> bool:
     return True
 
 
-def _key_from_environment() -> PersonalAPIKey:
+def _key_from_environment(*, session: bool) -> PersonalAPIKey:
     """The key of the variables.
 
+    Args:
+        session: Whether a session was wanted instead, and is not there.
+
     Raises:
-        ConfigurationError: There is none, or it is none; names the profiles that could be meant.
+        ConfigurationError: There is none, or it is none; names what is to be set, and the profiles that could be meant.
     """
     try:
         return credential_from_environment()
     except ConfigurationError:
-        if os.environ.get("POSTHOG_PERSONAL_API_KEY", "").strip() or not (names := load_profiles()):
+        if os.environ.get("POSTHOG_PERSONAL_API_KEY", "").strip():
             raise
-    raise ConfigurationError(f"There is no key in POSTHOG_PERSONAL_API_KEY. Set it, or give --profile {' or '.join(names)}.")
+    names = " or ".join(load_profiles())
+    profile = f"give --profile {names}." if names else "begin a file of profiles with: aioposthog-env config init"
+    if session:
+        raise ConfigurationError(f"This takes no key, but a person's session: {SESSION_VARIABLES}, or {profile}")
+    raise ConfigurationError(f"There is no key in the variable POSTHOG_PERSONAL_API_KEY. Set it, or {profile}")
 
 
 def _session_from_environment() -> SessionCookie | None:

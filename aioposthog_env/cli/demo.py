@@ -12,6 +12,7 @@ from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
+from aioposthog_env.plural import counted
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS
 from aioposthog_env.sandbox import Sandbox
 from aioposthog_env.sandbox.eras import EraName
@@ -30,7 +31,7 @@ async def demo(number: int, *, concurrency: int, era: EraName, json: bool) -> in
             auth=key,
             hooks=[lambda event: retries.append(event) if isinstance(event, RetryScheduled) else None],
         ) as environments:
-            output.say(f"An embedded PostHog with {number} environments listens at {sandbox.url}.")
+            output.say(f"An embedded PostHog with {counted(number, 'environment')} listens at {sandbox.url}.")
             listed = [summary async for summary in environments.list()]
             if number * 1.4 > SERVER_LIMITS[0].count:
                 limit = SERVER_LIMITS[0]

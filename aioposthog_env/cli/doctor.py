@@ -26,6 +26,7 @@ from aioposthog_env.errors import (
     TransportError,
 )
 from aioposthog_env.models.keys import KeyInfo
+from aioposthog_env.plural import counted
 from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.session import PostHogSession
 from aioposthog_env.telemetry import DeprecationSeen, Event, StyleFound
@@ -104,7 +105,7 @@ async def _reach(environments: AsyncEnvironments) -> tuple[bool, list[Finding]]:
         return True, [Finding("warning", f"the {kind} cannot list environments: {error}", remedy)]
     except PostHogEnvError as error:
         return False, [Finding("problem", str(error), "Is this PostHog? Try the address in a browser.")]
-    return True, [Finding("ok", f"the {kind} is valid and sees {len(found)} environments")]
+    return True, [Finding("ok", f"the {kind} is valid and sees {counted(len(found), 'environment')}")]
 
 
 def _session(environments: AsyncEnvironments) -> PostHogSession:
@@ -180,7 +181,7 @@ def _described(key: KeyInfo) -> list[Finding]:
         if isinstance(limits, list) and limits:
             named = ", ".join(map(str, limits))
             remedy = "" if what == "projects" else "PostHog holds this against the organization its owner last looked at."
-            found.append(Finding("warning", f"the key is limited to {what} {named}", remedy))
+            found.append(Finding("warning", f"the key is limited to {what if len(limits) > 1 else what[:-1]} {named}", remedy))
     return found
 
 
@@ -189,7 +190,11 @@ def _style(environments: AsyncEnvironments, events: Sequence[Event]) -> list[Fin
     if styles := sorted({event.style for event in events if isinstance(event, StyleFound)}):
         found.append(Finding("ok", f"environments are served in the URL style {', '.join(styles)}"))
     found += [
-        Finding("warning", f"{event.path} is announced to end ({event.sunset or 'no date'})", "None: the successor is used.")
+        Finding(
+            "warning",
+            f"{event.path} is announced to end ({event.sunset or 'no date'})",
+            "Nothing; the client uses its successor.",
+        )
         for event in events
         if isinstance(event, DeprecationSeen)
     ]

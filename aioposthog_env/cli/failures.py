@@ -22,7 +22,7 @@ def what_failed(outcomes: Iterable[Outcome[Any]]) -> list[str]:
         elif one.not_applied:
             alike["", f"the server did not take {', '.join(one.not_applied)}"].append(one)
     lines = [_line(status, why, some) for (status, why), some in alike.items()]
-    return [*lines, *([f"{not_begun} were not begun."] if not_begun else [])]
+    return [*lines, *([f"{not_begun} {'was' if not_begun == 1 else 'were'} not begun."] if not_begun else [])]
 
 
 def _line(status: str, why: str, some: list[Outcome[Any]]) -> str:

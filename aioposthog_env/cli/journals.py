@@ -25,6 +25,7 @@ from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.errors import ConfigurationError, JournalError
+from aioposthog_env.plural import counted
 from aioposthog_env.reports.rows import rows_of
 
 
@@ -42,8 +43,8 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
         for site, one in undone:
             changed = _changed(one)
             total += changed
-            output.say(f"{site.words}The run {one.name!r} of {path} has changed {changed} environments.")
-        confirm(output, f"undo {total} environments", yes=yes, explicit=True)
+            output.say(f"{site.words}The run {one.name!r} of {path} has changed {counted(changed, 'environment')}.")
+        confirm(output, f"undo {counted(total, 'environment')}", yes=yes, explicit=True)
         parts = [
             site.part(
                 site.environments.undo(journal, run=one.name, adopt=True, concurrency=connection.concurrency, keep="outcomes"),
@@ -74,6 +75,11 @@ def _changes_at(held: Sequence[RunSummary], path: Path, site: Site, run: str | N
         )
     names = ", ".join(one.name for one in own)
     raise ConfigurationError(f"{path} holds several runs that changed settings at {site.host}: add --run with one of {names}.")
+
+
+async def has_changes(path: Path) -> bool:
+    """Whether a journal holds a change of settings that could be undone."""
+    return any(_changed(one) for one in await Journal(path).runs() if one.endpoint == UPDATE.name and one.undoes is None)
 
 
 def _changed(run: RunSummary) -> int:
@@ -167,7 +173,7 @@ async def runs(connection: Connection, places: Sequence[Path]) -> int:
     else:
         shown = [(*list(row.values())[:-1], _counted(counts)) for row, counts in zip(rows, every, strict=True)]
         output.table(("journal", "run", "started", "host", "endpoint", "outcomes"), shown)
-        output.say(f"{len(rows)} runs")
+        output.say(counted(len(rows), "run"))
     for row, counts in zip(rows, every, strict=True):
         if any(counts.get(state) for state in _UNFINISHED):
             output.say(f"{row['journal']}, run {row['run']}: not finished; what began it goes on with the same --journal")

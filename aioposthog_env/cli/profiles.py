@@ -23,6 +23,7 @@ import difflib
 import os
 import shlex
 import stat
+import sys
 import tomllib
 from collections.abc import Sequence
 from importlib import import_module
@@ -178,17 +179,22 @@ def load_profiles() -> dict[str, Profile]:
     """All profiles, by name.
 
     Raises:
-        ConfigurationError: The file cannot be read, others may write it, or something in it is wrong.
+        ConfigurationError: The file cannot be read, others may write it or own it, or something in it is wrong.
     """
     path = config_path()
     try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            status, text = os.fstat(file.fileno()), file.read()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if sys.platform != "win32" and status.st_uid not in {0, os.geteuid()}:
+        raise ConfigurationError(
+            f"{path} belongs to another user, who can change it, and it names commands that are run. Take a file of your own, "
+            f"or make this yours: chown {os.geteuid()} {path}"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigurationError(f"{path} can be changed by others, and it names commands that are run: chmod 600 {path}")
     try:
         document = tomllib.loads(text)

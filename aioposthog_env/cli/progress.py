@@ -94,7 +94,7 @@ def limited(statistics: RateLimiterStatistics | None) -> bool:
 
 def _waits(statistics: RateLimiterStatistics) -> list[str]:
     """What waits, and for what."""
-    waiting = f"{statistics.waiting} wait" if statistics.waiting else "all wait"
+    waiting = f"{statistics.waiting} {'waits' if statistics.waiting == 1 else 'wait'}" if statistics.waiting else "all wait"
     if statistics.gate > 0:
         return [f"{waiting} {in_words(statistics.gate)}, as PostHog asks"]
     if not statistics.waiting:

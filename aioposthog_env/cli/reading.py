@@ -12,6 +12,7 @@ from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.arguments import UNCHOSEN, Choice, Connection
 from aioposthog_env.cli.choice import chosen, names_ids
+from aioposthog_env.cli.connect import check_kind
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import Answers, ask_each, chosen_at_each, connect_each
 from aioposthog_env.cli.output import Output
@@ -23,6 +24,7 @@ from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment, EnvironmentSummary
 from aioposthog_env.models.fields import JSONValue
+from aioposthog_env.plural import counted
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +49,7 @@ async def read(connection: Connection, ids: Sequence[int], choice: Choice, readi
     output = Output(json=connection.json)
 
     async def ask(environments: AsyncEnvironments) -> BulkReport[Any]:
+        check_kind(environments, reading.start)
         selected = await chosen(environments, output, ids, choice)
         return await reading.start(environments.each([one.ref for one in selected], concurrency=connection.concurrency))
 
@@ -133,7 +136,7 @@ async def list_environments(connection: Connection, ids: Sequence[int], choice: 
     else:
         names = (*(("profile",) if answers.several else ()), "id", "name", "project_id", "timezone")
         output.table(names, [tuple(row.get(name, "") for name in names) for row in found])
-        output.say(f"{len(found)} environments")
+        output.say(counted(len(found), "environment"))
     return answers.code
 
 

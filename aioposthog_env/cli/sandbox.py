@@ -5,13 +5,15 @@ from pathlib import Path
 
 from aioposthog_env.cli import DONE
 from aioposthog_env.cli.output import Output, check_place
+from aioposthog_env.cli.signals import when_stopped
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.plural import counted
 from aioposthog_env.sandbox import Sandbox
 from aioposthog_env.sandbox.eras import EraName
 
 
 async def serve(number: int, *, era: EraName, port: int, load: Path | None, save: Path | None, json: bool) -> int:
-    """Serve until interrupted, and save the scene then."""
+    """Serve until Ctrl-C or SIGTERM, and save the scene then."""
     output = Output(json=json)
     check_place(save)
     try:
@@ -22,6 +24,8 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
         await sandbox.__aenter__()
     except OSError as error:
         raise ConfigurationError(f"Port {port} cannot be used: {error.strerror}.") from None
+    stopped = asyncio.Event()
+    when_stopped(stopped.set)
     try:
         everything, reading = sandbox.key(), sandbox.key("project:read")
         session = sandbox.session()
@@ -36,13 +40,20 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
             "password": sandbox.user.password,
             "try": command,
         }
+        variables = {
+            "POSTHOG_HOST": sandbox.url,
+            "POSTHOG_PERSONAL_API_KEY": everything,
+            "POSTHOG_SESSION_ID": session.session_id,
+            "POSTHOG_CSRF_TOKEN": session.csrf_token,
+        }
         if json:
-            output.data(rows)
+            output.data({**rows, "variables": variables})
         else:
             output.table(("what", "value"), list(rows.items()))
+            output.text("\n".join(f"export {name}={value}" for name, value in variables.items()))
         output.flush()
-        output.say(f"{len(sandbox.environment_ids)} environments; Ctrl-C ends it.")
-        await asyncio.Event().wait()
+        output.say(f"{counted(len(sandbox.environment_ids), 'environment')}; Ctrl-C or SIGTERM ends it.")
+        await stopped.wait()
     finally:
         if save is not None:
             sandbox.save(save)

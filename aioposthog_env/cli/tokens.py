@@ -20,13 +20,13 @@ from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
 from aioposthog_env.cli.choice import names_ids
 from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.connect import check_kind
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, exact, finish, nothing_to_do, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
-from aioposthog_env.errors import ScopeError
 from aioposthog_env.reports.rows import rows_of
 
 
@@ -82,7 +82,7 @@ async def run_on(
     by_id = names_ids(ids, choice)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
         for site in sites:
-            _check_kind(site, start)
+            check_kind(site.environments, start)
         # Names are read to be typed; a run that goes on may have deleted what they belong to.
         selected = await chosen_at_each(sites, output, ids, choice, with_names=not how.yes, once=True)
         every = [one for some in selected for one in some]
@@ -101,19 +101,6 @@ async def run_on(
     ]
     reporting.write(output, [site.host for site in sites], rows=rows)
     return finish(output, watched)
-
-
-def _check_kind(site: Site, start: Callable[[Each], BulkRun[Any]]) -> None:
-    """Say what the credential can never do before anybody is asked.
-
-    Raises:
-        ScopeError: It is of the wrong kind.
-    """
-    try:
-        start(site.environments.each([]))
-    except ScopeError as error:
-        error.message += " On the command line: set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies of a browser."
-        raise
 
 
 async def _parts(

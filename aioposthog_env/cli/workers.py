@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import signal
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -13,6 +12,7 @@ from aioposthog_env.cli import DONE
 from aioposthog_env.cli.arguments import QUEUE, Connection, OnWorkers
 from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.signals import when_stopped
 from aioposthog_env.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def run(connection: Connection, how: HowToWork) -> int:
             )
         )
         output.say(f"Working for {environments.host}, from {shown(url)}, {connection.concurrency} jobs at a time.")
-        loop, asked = asyncio.get_running_loop(), list[int]()
+        asked = list[int]()
 
         def stop() -> None:
             asked.append(1)
@@ -62,9 +62,7 @@ async def run(connection: Connection, how: HowToWork) -> int:
                 output.say("Finishing what is in flight; another Ctrl-C stops at once.")
             working.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not here, or not in the main thread
-                loop.add_signal_handler(number, stop)
+        when_stopped(stop)
         with contextlib.suppress(asyncio.CancelledError):
             await working
     return DONE

@@ -15,7 +15,7 @@ _PIPE: Final = "\\|"
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown with tables; long tables are cut, which is said."""
-    lines = [f"# {sentence(report.title)}", "", f"{code(report.command)}", ""]
+    lines = [f"# {sentence(report.title)}", "", *([code(report.command), ""] if report.command else [])]
     lines += [f"Started {report.started:%Y-%m-%d %H:%M:%S %Z}, took {report.seconds:,.1f} s."]
     lines += [f"Hosts: {', '.join(code(host) for host in report.hosts)}.", ""] if report.hosts else [""]
     lines += [f"* {sentence(note)}" for note in report.notes]

@@ -117,7 +117,7 @@
       make("td", { class: "before" }, isolated(before)),
       make("td", { class: "after" }, isolated(after)),
       status(became),
-      make("td", { class: "figure" }, folding([figure(rows.length), hidden(" environments")], rows.map((row) => data.environments[row]), 5)),
+      make("td", { class: "figure" }, folding([figure(rows.length), hidden(rows.length === 1 ? " environment" : " environments")], rows.map((row) => data.environments[row]), 5)),
     ));
     function update() {
       const wanted = asked(text);

@@ -10,6 +10,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from aioposthog_env.api.endpoints import ENDPOINTS
+from aioposthog_env.sandbox.more_endpoints import MORE_ENDPOINTS
+
 Wire: TypeAlias = Literal[
     "whole",
     "drop unread",
@@ -24,6 +27,9 @@ Wire: TypeAlias = Literal[
 with a length that is not its own; or whole, with the kept-alive connection closed a moment later."""
 
 LONGEST_DELAY: Final = 30.0
+
+ENDPOINT_NAMES: Final = tuple(row.name for row in (*ENDPOINTS, *MORE_ENDPOINTS))
+"""What a fault may be meant for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,7 +121,15 @@ class FaultPlan:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Put a fault behind those that are there."""
+        """Put a fault behind those that are there.
+
+        Raises:
+            ValueError: There is no such endpoint, so it would never happen.
+        """
+        if fault.endpoint is not None and fault.endpoint not in ENDPOINT_NAMES:
+            raise ValueError(
+                f"There is no endpoint {fault.endpoint!r}; there are {', '.join(ENDPOINT_NAMES)}, and None for any."
+            )
         self._faults.append(fault)
 
     @property

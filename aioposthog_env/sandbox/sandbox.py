@@ -277,7 +277,7 @@ class Sandbox:
                 ``headers``, ``status``, ``body``; see ``faults.Fault``.
 
         Raises:
-            ValueError: There is no such fault, or a delay is beyond the bound.
+            ValueError: There is no such fault or no such endpoint, or a delay is beyond the bound.
         """
         self._faults.add(named_fault(name, endpoint=endpoint, **changes))
 
@@ -309,6 +309,9 @@ class Sandbox:
             headers: More headers.
             times: How many requests.
             before_effect: Whether nothing happens; else it takes effect first.
+
+        Raises:
+            ValueError: There is no such endpoint.
         """
         encoded = msgspec.json.encode(body) if isinstance(body, dict) else body
         kind = {"Content-Type": "application/json" if encoded[:1] in (b"{", b"[") else "text/html"}
@@ -324,7 +327,11 @@ class Sandbox:
         )
 
     def drop_next(self, endpoint: str | None, *, times: int = 1, before_effect: bool = True) -> None:
-        """Close the connection instead of answering the next requests to an endpoint, before or after the effect."""
+        """Close the connection instead of answering the next requests to an endpoint, before or after the effect.
+
+        Raises:
+            ValueError: There is no such endpoint.
+        """
         self._faults.add(Fault(endpoint=endpoint, effect=not before_effect, wire="drop", times=times))
 
     @asynccontextmanager

@@ -4,7 +4,6 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
@@ -15,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from aioposthog_env.api.era import Era  # noqa: E402
-from aioposthog_env.cli.app import app  # noqa: E402
+from aioposthog_env.cli.app import add_commands, app  # noqa: E402
 from aioposthog_env.models import settings  # noqa: E402
 from aioposthog_env.models.fields import FieldFacts  # noqa: E402
 from aioposthog_env.models.types import described, is_json, members  # noqa: E402
@@ -47,7 +46,7 @@ Objects are replaced as a whole, unless *merged* is said: then the keys that are
 
 def commands() -> str:
     """The page of the commands."""
-    import_module("aioposthog_env.cli.commands")  # adds them
+    add_commands()
     named = _named(app)
     arguments = {name: _arguments(command) for name, command in named.items()}
     page = [COMMANDS]

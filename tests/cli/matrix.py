@@ -239,7 +239,7 @@ MATRIX: Final[Mapping[str, Mapping[Kind, Sequence[Cell]]]] = {
         "success": [Elsewhere("test_changing.test_apply_makes_a_plan_and_a_journal_of_its_own")],
         "partly failed": [Elsewhere("test_changing.test_a_file_that_is_no_journal_hides_no_other")],
         "wrong usage": [Typed("runs nowhere.db", 1, "There is no journal"), Typed("runs --yes", 2, "--yes")],
-        "no terminal": [Typed("runs applied.db", says="1 runs", out=TABLE_OF[6], before=_APPLIED)],
+        "no terminal": [Typed("runs applied.db", says="1 run", out=TABLE_OF[6], before=_APPLIED)],
         "json": [Json("runs applied.db", "lines", before=_APPLIED)],
         "interrupted": [Senseless("it reads files of this machine, and waits for nothing")],
         "wrong credential": [Senseless("it asks PostHog nothing")],

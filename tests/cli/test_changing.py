@@ -107,6 +107,24 @@ def test_a_part_that_fails_says_what_and_how_to_go_on(served: Sandbox, tmp_path:
     assert zones(served) == ["Asia/Tokyo"] * 5
 
 
+def test_an_apply_that_changed_nothing_names_no_undo(served: Sandbox, tmp_path: Path, capfd: Output) -> None:
+    plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+    assert run(["plan", "1", "--set", "timezone=Europe/Berlin", "-o", plan]) == 3
+    capfd.readouterr()
+    served.answer_next("update", 403, {"type": "authentication_error", "code": "permission_denied", "detail": "No."})
+    assert run(["apply", plan, "--yes", "--journal", journal]) == 1
+    said = capfd.readouterr().err
+    assert f"Recorded in {journal}.\n" in said
+    assert "undo with" not in said
+    assert "1 environment in " in said
+    assert run(["apply", plan, "--yes", "--journal", journal]) == 0
+    assert f"Recorded in {journal}; undo with: aioposthog-env undo {journal}" in capfd.readouterr().err
+    assert run(["runs", journal]) == 0
+    assert capfd.readouterr().err == "1 run\n"
+    assert run(["undo", journal, "--yes"]) == 0
+    assert "has changed 1 environment." in capfd.readouterr().err
+
+
 def test_selections_are_printed_and_an_empty_one_is_an_error(served: Sandbox, capfd: Output) -> None:
     assert run(["plan", "--where", "id in [2, 4]", "--set", "timezone=Asia/Tokyo"]) == 3
     assert "Selected 2: 2 Environment 0002, 4 Environment 0004" in capfd.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -149,6 +150,61 @@ def test_wrong_usage_is_exit_code_2_and_says_what_to_do(
     assert captured.out == ""
 
 
+TAKE_A_SESSION = (
+    ["rotate-secrets", "1", "--sink", "s"],
+    ["reset-tokens", "1"],
+    ["delete-secret-backups", "1", "--min-age", "1"],
+    ["activity", "1"],
+    ["demo-data", "1"],
+    ["workers", "run", "--redis", "redis://127.0.0.1:9", "--session"],
+)
+
+
+@pytest.mark.parametrize("arguments", TAKE_A_SESSION)
+def test_what_takes_a_session_asks_for_one(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("AIOPOSTHOG_ENV_CONFIG", str(config))
+    for name in ("POSTHOG_SESSION_ID", "POSTHOG_CSRF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for profile in ("config init", "--profile mine."):
+        assert run(arguments) == 2
+        shown = " ".join(capfd.readouterr().err.split())
+        assert "set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies" in shown
+        assert "KEY" not in shown
+        assert shown.endswith(profile)
+        config.write_text('[profiles.mine]\nhost = "us"\nkey_env = "KEY"\n')
+        config.chmod(0o600)
+
+
+@pytest.mark.parametrize("arguments", TAKE_A_SESSION[:-1])
+def test_what_takes_a_session_takes_no_key(
+    arguments: list[str], served: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run([*arguments, "--yes"] if arguments[0] not in {"activity", "demo-data"} else arguments) == 1
+    shown = " ".join(capfd.readouterr().err.split())
+    assert "refuses every personal API key" in shown
+    assert "set POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN to the two cookies" in shown
+    assert not served.effects
+
+
+def test_the_help_names_what_is_to_be_set(capfd: Any) -> None:
+    assert run(["--help"]) == 0
+    shown = capfd.readouterr().out
+    for name in (
+        "--host",
+        "POSTHOG_HOST",
+        "POSTHOG_PERSONAL_API_KEY",
+        "POSTHOG_SESSION_ID",
+        "POSTHOG_CSRF_TOKEN",
+        "config init",
+    ):
+        assert name in shown
+
+
 def test_a_project_token_as_key_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phc_" + "a" * 40)
     assert run(["list"]) == 2
@@ -272,18 +328,44 @@ def get(rows: dict[str, str], path: str) -> Any:
         return json.load(answer)
 
 
-def test_the_sandbox_as_a_server_whose_scene_is_saved_and_loaded(server: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_sandbox_as_a_server_whose_scene_is_saved_and_loaded(server: Any, tmp_path: Path, number: signal.Signals) -> None:
     scene = str(tmp_path / "scene.json")
     child, rows = server("--environments", "7", "--era", "2025-11", "--save", scene)
     assert rows["try"] == f'curl -H "Authorization: Bearer {rows["key"]}" {rows["url"]}/api/environments/'
     assert get(rows, "/api/environments/")["count"] == 7
     name = get(rows, "/api/projects/3/environments/3/")["name"]
-    child.send_signal(signal.SIGINT)
-    child.communicate(timeout=10)
-    assert child.returncode == 130
+    child.send_signal(number)
+    _, words = child.communicate(timeout=10)
+    assert child.returncode == 0
+    assert "Traceback" not in words
     _, again = server("--load", scene)
     assert get(again, "/api/projects/3/environments/3/")["name"] == name
     assert get(again | {"key": rows["key"]}, "/api/environments/")["count"] == 7
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM"])
+def test_a_sandbox_in_the_background_of_a_shell_is_stopped(tmp_path: Path, number: str) -> None:
+    """A shell without job control lets what runs in its background ignore Ctrl-C."""
+    script = (
+        f"{shlex.join(CLI)} sandbox --port 0 --save scene.json > printed & server=$!; "
+        f"until grep -q CSRF printed; do sleep 0.05; done; kill -s {number} $server; rm printed; wait $server"
+    )
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Sandbox.load(tmp_path / "scene.json").environment_ids
+
+
+def test_what_the_sandbox_prints_is_ready_for_a_shell(server: Any) -> None:
+    child, rows = server("--environments", "2")
+    exports = "".join(child.stdout.readline() for _ in range(4))
+    variables = ("POSTHOG_HOST", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_SESSION_ID", "POSTHOG_CSRF_TOKEN")
+    values = (rows["url"], rows["key"], rows["sessionid"], rows["posthog_csrftoken"])
+    assert exports == "".join(f"export {name}={value}\n" for name, value in zip(variables, values, strict=True))
+    commands = [shlex.join([*CLI, *words]) for words in (["list", "--json"], ["activity", "1"])]
+    done = subprocess.run(["sh", "-ec", exports + "\n".join(commands)], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"id":1' in done.stdout.replace(" ", "")
 
 
 def test_a_sandbox_that_cannot_be_served(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Profiles: which host, whose key, and that neither reaches the other's place."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -163,6 +164,18 @@ def test_a_file_that_others_can_change_is_refused(file: Path, capfd: Output) -> 
     file.chmod(0o620)
     assert run(["list", "--profile", "mine"]) == 2
     assert f"chmod 600 {file}" in "".join(capfd.readouterr().err.split("\n"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such owner there")
+def test_a_file_of_another_user_is_refused(file: Path, capfd: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(file, '[profiles.mine]\nhost = "us"\nkey_command = "echo"\n')
+    if os.geteuid() == 0:
+        os.chown(file, 65534, -1)
+    else:
+        me = os.geteuid()
+        monkeypatch.setattr("os.geteuid", lambda: me + 1)
+    assert run(["list", "--profile", "mine"]) == 2
+    assert "belongs to another user" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_host_comes_from_the_same_place_as_its_key(file: Path, capfd: Output) -> None:

@@ -15,6 +15,7 @@ from aioposthog_env import (
     ConfigurationError,
     EnvironmentRef,
     NotFoundError,
+    NotSentError,
     Outcome,
     OutcomeUnknownError,
     PersonalAPIKey,
@@ -521,6 +522,22 @@ def test_outcomes_and_reports_pickle_without_secrets() -> None:
     for secret in secrets - {outcome.value.api_token for outcome in report.succeeded if outcome.value is not None}:
         assert secret.encode() not in stored
         assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Outcome(ref=EnvironmentRef(42), status="succeeded", value="x" * 5_000), "42: succeeded"),
+        (Outcome(ref=EnvironmentRef(42), status="unchanged", reason="already done"), "42: unchanged (already done)"),
+        (Outcome(ref=EnvironmentRef(42), status="failed", error=NotSentError("It never left.")), "42: failed: It never left."),
+        (
+            Outcome(ref=EnvironmentRef(42), status="succeeded", not_applied=("timezone", "name")),
+            "42: succeeded; the server did not take timezone, name",
+        ),
+    ],
+)
+def test_an_outcome_in_few_words(outcome: Outcome[str], words: str) -> None:
+    assert str(outcome) == words
 
 
 def test_a_report_in_words() -> None:

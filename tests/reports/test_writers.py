@@ -299,6 +299,22 @@ def test_texts_are_cut_until_there_is_room(texts: list[str], most: int) -> None:
     assert sum(len(cut(text, longest)) for text in texts) <= max(most, 4 * len(texts))
 
 
+def test_a_report_without_a_command_has_no_line_for_it(tmp_path: Path) -> None:
+    for report, number in ((sample(3), 1), (attrs.evolve(sample(3), command=""), 0)):
+        assert written(report, tmp_path, "html").count("Command: ") == number
+        page = written(report, tmp_path, "md")
+        assert ("\n`" in page.split("Started")[0]) == bool(number)
+        assert "\n\n\nStarted" not in page
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_is_counted_once_is_no_plural(number: int, tmp_path: Path) -> None:
+    whole = sample(3)
+    page = written(attrs.evolve(whole, requests=whole.requests[:number]), tmp_path, "html")
+    assert f"<b>{number}</b> request{'s' if number > 1 else ''}</span>" in page
+    assert ("1 requests" in page) is False
+
+
 @pytest.mark.parametrize("ending", ["html", "csv", "json", "md", "HTML"])
 def test_a_path_that_can_be_written(ending: str, tmp_path: Path) -> None:
     check_report_path(tmp_path / f"run.{ending}")

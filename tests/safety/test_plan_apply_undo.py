@@ -1,5 +1,6 @@
 """Plan, apply and undo, through the public names, on the sandbox."""
 
+import json
 import random
 import stat
 from collections import Counter
@@ -284,9 +285,21 @@ async def test_a_plan_that_was_edited_or_is_of_another_format_is_refused(tmp_pat
     async with Sandbox(1) as sandbox, connect(sandbox) as environments:
         (await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])).save(path)
     text = path.read_text()
-    path.write_text(text.replace("Europe/Berlin", "Europe/Paris"))
-    with pytest.raises(ConfigurationError, match=r"timezone of environment 1 is not desired .* Do not edit"):
-        Plan.load(path)
+    edits = [
+        ("Europe/Berlin", "Europe/Paris"),
+        ('"before": "UTC"', '"before": "Asia/Tokyo"'),
+        ('"environment": 1', '"environment": 2'),
+        ('"name": "Environment 0001"', '"name": "Another"'),
+        ('"checksum"', '"sum"'),
+        ('"checksum": "', '"checksum": "0'),
+    ]
+    for old, new in edits:
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ConfigurationError, match=r"was changed after it was saved\. Make a new plan"):
+            Plan.load(path)
+    path.write_text(json.dumps(msgspec.json.decode(text), indent=8, sort_keys=True))  # laid out otherwise it is the same
+    assert len(Plan.load(path).changing) == 1
     path.write_text(text.replace('"format": 2', '"format": 1'))
     with pytest.raises(ConfigurationError, match=r"another version of this library \(format 1.*Make a new plan"):
         Plan.load(path)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,20 @@ async def test_the_client_never_deletes_a_project_by_accident() -> None:
             await environments.delete(2)
             assert sandbox.environment_ids == [1, 3, 4]
             assert {call.path for call in sandbox.calls if call.verb == "DELETE"} == {"/api/environments/2/"}
+
+
+@pytest.mark.parametrize("endpoint", ["updat", "PATCH", ""])
+def test_an_endpoint_that_is_not_there_is_no_place_for_a_fault(endpoint: str) -> None:
+    sandbox = Sandbox(1)
+    plans: tuple[Callable[[], None], ...] = (
+        lambda: sandbox.fault("drop_unread", endpoint),
+        lambda: sandbox.answer_next(endpoint, 500),
+        lambda: sandbox.drop_next(endpoint),
+    )
+    for plan in plans:
+        with pytest.raises(ValueError, match=rf"There is no endpoint '{endpoint}'; there are list, .*update.*None for any"):
+            plan()
+    assert sandbox.pending_faults == 0
 
 
 def test_the_faults_of_the_docs_are_those_of_the_code() -> None:

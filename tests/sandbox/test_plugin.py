@@ -12,9 +12,6 @@ import pytest
 DOCS: Final = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
 
-ASYNCIO: Final = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
-
-
 def example() -> str:
     """The example in the docs."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
@@ -32,7 +29,10 @@ def suite(tmp_path: Path, text: str, *arguments: str, **variables: str) -> subpr
 
 def test_the_example_of_the_docs_with_pytest_asyncio(tmp_path: Path) -> None:
     plugins = ("-p", "pytest_asyncio.plugin", "-p", "aioposthog_env.pytest_plugin")
-    done = suite(tmp_path, example(), *plugins, *ASYNCIO, "--strict-markers", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    (settings,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
+    (tmp_path / "pyproject.toml").write_text(settings)
+    strict = ("--strict-markers", "--strict-config", "-W", "error")
+    done = suite(tmp_path, example(), *plugins, *strict, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
 
@@ -51,6 +51,15 @@ def test_a_marker_that_cannot_be_used_is_an_error_that_says_so(tmp_path: Path) -
     done = suite(tmp_path, text)
     assert done.returncode == 1
     assert "There is no fault 'flood'" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "wrong"), [("bananas=3, era='current'", "bananas"), ("3", "3")])
+def test_a_marker_with_other_names_is_an_error_that_tells_the_right_ones(tmp_path: Path, given: str, wrong: str) -> None:
+    text = f"import pytest\n\n@pytest.mark.posthog({given})\ndef test_it(posthog_sandbox):\n    pass\n"
+    done = suite(tmp_path, text)
+    assert done.returncode == 1
+    assert "UsageError: The marker posthog takes environments, era, seed," in done.stdout
+    assert f"faults, all by name; it does not take {wrong}." in done.stdout
 
 
 def test_the_first_example_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Token calls under faults: never twice, and what is reported is what happened."""
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import attrs
@@ -141,18 +142,30 @@ async def test_a_lost_create_names_the_candidates_and_is_not_repeated() -> None:
         assert len(caught.value.observations) == 2
 
 
+@pytest.mark.parametrize("ahead", [3, -3, 55])
+async def test_a_clock_that_differs_by_seconds_does_not_hide_what_a_lost_create_made(ahead: int) -> None:
+    async with Sandbox(3) as sandbox, logged_in(sandbox, retry=LOOKING, routes="project") as environments:
+        page = {"count": 1, "next": None, "previous": None, "results": [{"id": 4, "name": "New"}]}
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+        sandbox.answer_next("list", 200, page, headers={"Date": date})
+        sandbox.fault("drop_after_effect", "create")
+        with pytest.raises(OutcomeUnknownError, match="created since: 4"):
+            await environments.create(TeamSettings(name="New"))
+
+
 async def test_older_environments_of_the_name_are_no_candidates() -> None:
     async with (
         Sandbox(2, era="2025-11") as sandbox,
         logged_in(sandbox, retry=LOOKING, routes="nested") as environments,
     ):
         old = await environments.create(TeamSettings(name="prod"), project_id=1)
-        sandbox.environment(old.id).created_at = datetime.now(UTC) - timedelta(days=1)
+        sandbox.environment(old.id).created_at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         sandbox.fault("drop_unread", "create")
-        with pytest.raises(OutcomeUnknownError, match="created since: none"):
+        told = rf"created since: none; created before: {old.id} \(2026-01-02 03:04:05 UTC\)"
+        with pytest.raises(OutcomeUnknownError, match=told):
             await environments.create(TeamSettings(name="prod"), project_id=1)
         sandbox.fault("drop_after_effect", "create")
-        with pytest.raises(OutcomeUnknownError, match=f"created since: {old.id + 1}"):
+        with pytest.raises(OutcomeUnknownError, match=f"created since: {old.id + 1}; created before: {old.id} "):
             await environments.create(TeamSettings(name="prod"), project_id=1)
         # What cannot be read is not left out.
         sandbox.fault("drop_unread", "create")

@@ -242,10 +242,13 @@ async def test_a_key_limited_to_projects() -> None:
     async with Sandbox(3) as sandbox:
         async with connect(sandbox, auth=PersonalAPIKey(sandbox.key(projects=[2]))) as environments:
             assert (await environments.retrieve(2)).id == 2
-            with pytest.raises(ScopeError, match="limited to project 2"):
+            with pytest.raises(ScopeError, match="limited to project 2 and"):
                 await environments.retrieve(1)
             with pytest.raises(ScopeError, match="Name the environments"):
                 [one async for one in environments.list()]
+        async with connect(sandbox, auth=PersonalAPIKey(sandbox.key(projects=[2, 3]))) as environments:
+            with pytest.raises(ScopeError, match="limited to projects 2, 3 and"):
+                await environments.retrieve(1)
         async with connect(sandbox, auth=PersonalAPIKey(sandbox.key(projects=[2])), enforce_scopes=False) as environments:
             with pytest.raises(PermissionDeniedError, match="ID 1"):
                 await environments.retrieve(1)
@@ -337,6 +340,13 @@ async def test_check_access() -> None:
                 (999, False, None),
             ]
             assert isinstance(report.environments[1].error, NotFoundError)
+            lines = str(report).splitlines()
+            assert lines[0] == "personal API key: scopes project:read, lacks project:write"
+            assert "retrieve: allowed: project:read is granted" in lines
+            assert "delete: refused: " in str(report)
+            assert lines[-2] == "1: can be read"
+            assert lines[-1].startswith("999: retrieve of environment 999: PostHog answered 404")
+            assert len(lines) == 1 + len(report.endpoints) + 2
             with pytest.raises(KeyError):
                 report.of("nothing")
             with pytest.raises(ConfigurationError, match="collection"):
@@ -345,6 +355,7 @@ async def test_check_access() -> None:
             report = await environments.check_access()
             assert report.ok
             assert report.of("retrieve").verdict == "unknown"
+            assert str(report).startswith("OAuth token: scopes not known\n")
         async with connect(sandbox, auth=session_of(sandbox)) as environments:
             report = await environments.check_access(of=[1])
             assert {access.verdict for access in report.endpoints} == {"allowed"}

@@ -52,9 +52,10 @@ def sandbox(
     save: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Serve an embedded PostHog on this machine until Ctrl-C, for any client in any language.
+    """Serve an embedded PostHog on this machine until Ctrl-C or SIGTERM, for any client in any language.
 
-    It prints keys, a session, a login and a curl line to try.
+    It prints keys, a session, a login and a curl line to try, and lines that set the variables which name it to the other
+    commands. Ending it is no failure: the exit code is 0.
 
     Parameters
     ----------
