@@ -1,8 +1,8 @@
 """One call on its way: find the URL style, then per attempt the limit, one request, and the decision what follows.
 
 Where a write is compared with what it is to replace, it is sent right after the look: two slots of the limit are held before
-that, and where a second has passed before a repeat, it is looked at again. What is about to be sent is written down once the
-limit lets it through, so that little is in doubt where the process dies.
+that, and where a second has passed nevertheless, also before a repeat, it is looked at again. What is about to be sent is
+written down once the limit lets it through, so that little is in doubt where the process dies.
 
 Only PostHog's own no is proof that a write was not done. A page of something that stands before it may come after the effect,
 so for a call that must not happen twice such an answer is a lost one.
@@ -66,7 +66,9 @@ from aioposthog_env.telemetry import (
 )
 
 _FRESH: Final = 1.0
-"""How old a look may be where a call is sent again, in seconds."""
+"""How old a look may be when the call leaves, in seconds."""
+_MOST_LOOKS: Final = 4
+"""A limit of one request in a while never lets two leave together; then the last look counts, however old it is."""
 
 
 class _LookFirst(Exception):  # noqa: N818  it is no error
@@ -111,6 +113,7 @@ class Exchange:
         self._doubt = None if before_write is None else before_write.doubt
         self._sent_at = 0.0
         self._looked_at = 0.0
+        self._looks = 0
         self._compares = False
         self._trusted_until: float | None = None
         self._seen: Environment | None = None
@@ -193,13 +196,12 @@ class Exchange:
                     continue
             if (reply := await self._go_round(delivery, call.endpoint.repeat, style)) is not None:
                 return reply
-            if self._compares and anyio.current_time() - self._looked_at > _FRESH:
-                self._looked = False
 
     async def _ready(self) -> float | None:
         """The limit lets the write leave: write down what is about to be sent, and ask whether it still may."""
         before_write, now = self._before_write, anyio.current_time()
-        if self._trusted_until is not None and now > self._trusted_until:
+        stale = self._compares and now - self._looked_at > _FRESH and self._looks < _MOST_LOOKS
+        if stale if self._trusted_until is None else now > self._trusted_until:
             raise _LookFirst
         if before_write is not None and before_write.record is not None and not self._written:
             await before_write.record(self._seen, self._before)
@@ -228,7 +230,7 @@ class Exchange:
         if self._compares:
             await self.sender.reserve_two()
         reply = await self._look(style, marks=marks)
-        self._looked_at = anyio.current_time()
+        self._looked_at, self._looks = anyio.current_time(), self._looks + 1
         found = self._compared(http_date(reply.headers.get("Date")))
         # What is done after a request of this very call was done by that, as far as can be told.
         self.already_done = found is recovery.Comparison.DONE and not self._written

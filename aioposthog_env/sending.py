@@ -65,8 +65,12 @@ class Turns:
         self._locks: dict[int, tuple[anyio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def of(self, environment_id: int, sender: "Sender") -> AsyncGenerator[None, None]:
+    async def of(self, environment_id: int, sender: "Sender | None" = None) -> AsyncGenerator[None, None]:
         """Inside, nobody else writes to the environment.
+
+        Args:
+            environment_id: The environment.
+            sender: Sends the call that waits for its turn, within its deadline.
 
         Raises:
             NotSentError: The deadline of the call has come before its turn.
@@ -74,7 +78,7 @@ class Turns:
         lock, users = self._locks.get(environment_id) or (anyio.Lock(fast_acquire=True), 0)
         self._locks[environment_id] = lock, users + 1
         try:
-            await sender.take(lock, "another write to the environment")
+            await (lock.acquire() if sender is None else sender.take(lock, "another write to the environment"))
             try:
                 yield
             finally:

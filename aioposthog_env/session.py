@@ -15,6 +15,7 @@ other policies: connections, limiter, retry budget and all that was found out ab
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from hashlib import sha256
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -193,7 +194,13 @@ class PostHogSession:
         return self._host.limiter
 
     async def call(
-        self, call: Call[T], place: Place, before_write: BeforeWrite | None = None, *, style: Style | None = None
+        self,
+        call: Call[T],
+        place: Place,
+        before_write: BeforeWrite | None = None,
+        *,
+        style: Style | None = None,
+        alone: bool = False,
     ) -> Result[T]:
         """Make a call. Writes to one environment go one after the other.
 
@@ -202,6 +209,7 @@ class PostHogSession:
             place: To which environment, or into which collection.
             before_write: What has to be done before a write leaves.
             style: The URL style; None for the one that this host takes.
+            alone: The caller is alone with the environment already; see ``alone_with``.
 
         Raises:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
@@ -214,7 +222,7 @@ class PostHogSession:
                 await check()
                 if call.endpoint is UPDATE:
                     exchange.style_found = check  # with the style the era is known, and with that the scope
-            if call.endpoint.reads or place.environment_id is None:
+            if call.endpoint.reads or place.environment_id is None or alone:
                 reply = await exchange.run()
             else:
                 async with self._host.turns.of(place.environment_id, exchange.sender):
@@ -227,6 +235,10 @@ class PostHogSession:
             raise
         sender = exchange.sender
         return Result(value, sender.sent, sender.waited, exchange.already_done, date=reply.headers.get("Date"))
+
+    def alone_with(self, environment_id: int) -> AbstractAsyncContextManager[None]:
+        """Inside, no other call of this client writes to an environment, and several belong together."""
+        return self._host.turns.of(environment_id)
 
     def _read(self, call: Call[T], place: Place, reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""

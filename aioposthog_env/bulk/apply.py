@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, cast
 
+import anyio
 import attrs
 
 from aioposthog_env.api import calls
@@ -35,6 +36,7 @@ from aioposthog_env.models.differences import digest, digests, kept_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.models.validation import check, problems_of
+from aioposthog_env.recovery import BeforeWrite
 from aioposthog_env.session import PostHogSession, Result
 
 Desired: TypeAlias = TeamSettings | Mapping[int, TeamSettings] | Callable[[Environment], TeamSettings]
@@ -137,9 +139,11 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         if how.dry_run:
             raise Skip("dry run", None)
         before = None if record is None else record.before_write(ref, calls.update(one.settings), _replaced(one))
-        # What is in doubt is looked at, like what was read long ago.
-        fresh = 0 <= (datetime.now(UTC) - one.read_at).total_seconds() <= how.max_age and not (before and before.doubt)
-        call = calls.update(one.settings, expected=None if fresh and queued is None else one.expected)
+        call = calls.update(one.settings, expected=one.expected)
+        age = (datetime.now(UTC) - one.read_at).total_seconds()
+        if 0 <= age <= how.max_age and queued is None:
+            # However long it then waits to leave; what is in doubt is looked at all the same.
+            before = attrs.evolve(before or BeforeWrite(), fresh_until=anyio.current_time() + how.max_age - age)
         try:
             sent = session.call(call, place_of(ref), before) if queued is None else queued.call(call, ref, before)
             result = await sent
@@ -164,6 +168,8 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
     )
 
 
+_FRESH: Final = 1.0
+"""How long after it was read an environment is changed without another look, in seconds, where it was read for that."""
 _NOTHING_TO_DO: Final = Result(cast("Environment", None), 0, 0.0, already_done=True)
 
 
@@ -208,7 +214,11 @@ def undo_run(
             yield EnvironmentRef(environment, project)
 
     async def work(ref: EnvironmentRef) -> Result[Environment]:
-        seen = await session.call(calls.retrieve(), place_of(ref))
+        async with session.alone_with(ref.id):
+            return await give_back(ref)
+
+    async def give_back(ref: EnvironmentRef) -> Result[Environment]:
+        seen, read_at = await session.call(calls.retrieve(), place_of(ref)), anyio.current_time()
         back = _previous(await record.change(ref), record.earlier(ref), seen.value)
         if back.left and not back.values:
             raise _left_behind(back.left, seen, session.era.name).about(UPDATE.name, ref.id)
@@ -220,10 +230,14 @@ def undo_run(
                 words = f"Somebody has changed {', '.join(back.changed)} since, so it was left as it is."
                 raise Skip("stale", StateChangedError(words).about(UPDATE.name, ref.id), seen.attempts, seen.waited)
             return attrs.evolve(seen, already_done=True)
-        call = calls.update(structure(back.values, TeamSettings))
+        call = calls.update(structure(back.values, TeamSettings), expected=digests(seen.value.settings, list(back.values)))
         shown = unstructure(seen.value.settings)
         before = record.before_write(ref, call, kept({name: shown[name] for name in back.values}))
-        result = await followed(seen, session.call(call, place_of(ref), before))
+        before = attrs.evolve(before, fresh_until=read_at + _FRESH)
+        try:
+            result = await followed(seen, session.call(call, place_of(ref), before, alone=True))
+        except StateChangedError as error:
+            raise Skip("stale", error, error.attempts, error.waited) from None
         now = digests(result.value.settings, list(back.values))
         left = {name: value for name, value in back.values.items() if now.get(name) != digest(name, value)} | back.left
         if left:

@@ -1,5 +1,6 @@
 """One bulk run in its journal: what is left of it, the intents of its writes, and its outcomes."""
 
+import contextlib
 import hashlib
 import os
 import time
@@ -119,6 +120,7 @@ class RunRecord:
         self._adopt = adopt
         self._undoes = undoes
         self._number = 0
+        self._another_login = False
         self._undone_number = 0
         self._held: list[str] = []
         self.rotations: Mapping[int, tuple[float, str]] = {}
@@ -150,6 +152,8 @@ class RunRecord:
             self._hold(self._undoes)
             self._undone_number = await self._changes_of(self._undoes)
         undoes = None if self._undoes is None else self._undone_number
+        with contextlib.suppress(JournalError):  # it is new
+            self._another_login = (await journal.find(self._name))[1].credential != self._identity.credential
         self._number = await journal.begin(self._name, self._identity, adopt=self._adopt, sink=self.has_sink, undoes=undoes)
         self._sink_left_out = not self.has_sink and await journal.has_sink(self._number)
         self.key = await journal.key(self._number)
@@ -225,7 +229,7 @@ class RunRecord:
         doubt = None
         if item is not None and item.in_doubt:
             age = max(0.0, time.time() - (item.intended or 0.0))
-            doubt = Doubt(item.marks, age, happened=item.state == "unfinished")
+            doubt = Doubt(item.marks, age, happened=item.state == "unfinished", another_login=self._another_login)
 
         async def record(seen: Environment | None, before: Marks | None) -> None:
             asked = None if call.asked is None else unstructure(call.asked)

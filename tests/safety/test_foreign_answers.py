@@ -154,8 +154,9 @@ async def test_resuming_waits_the_whole_settle_time_whatever_the_clock_says(
     assert sandbox.effects["rotate_secret_token", 1] == 1
 
 
-async def test_what_is_compared_is_looked_at_right_before_it_leaves() -> None:
-    limiter = RateLimiter([RateLimit(2, 0.6)])
+@pytest.mark.parametrize("window", [0.6, 1.6])
+async def test_what_is_compared_is_looked_at_right_before_it_leaves(window: float) -> None:
+    limiter = RateLimiter([RateLimit(2, window)])
     async with Sandbox(1) as sandbox, logged_in(sandbox, limiter=limiter, routes="project") as environments:
         await environments.retrieve(1)  # of the two slots one is left, so the look alone would leave at once
         async with anyio.create_task_group() as tasks:
