@@ -13,6 +13,8 @@ from aioposthog_env import (
     ApiError,
     AsyncEnvironments,
     DecodeError,
+    Journal,
+    NotFoundError,
     NotSentError,
     OutcomeUnknownError,
     RateLimit,
@@ -284,3 +286,51 @@ async def test_with_repeats_switched_off_a_token_call_is_sent_once() -> None:
         with pytest.raises(OutcomeUnknownError):
             await quick.rotate_secret_token(1)
     assert [call.endpoint for call in sandbox.calls].count("rotate_secret_token") == 1
+
+
+async def test_a_plan_that_grew_old_while_it_waited_for_the_limit_is_compared(tmp_path: Path) -> None:
+    limiter = RateLimiter([RateLimit(4, 1.5)])
+    async with Sandbox(3) as sandbox, logged_in(sandbox, limiter=limiter, routes="project") as environments:
+        plan = await environments.plan(BERLIN, [1, 2, 3])
+
+        async def meanwhile() -> None:
+            await anyio.sleep(0.8)
+            sandbox.environment(2).settings["timezone"] = "Asia/Tokyo"
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(meanwhile)
+            report = await environments.apply(plan, max_age=0.5, journal=tmp_path / "run.db", concurrency=1)
+        states = {outcome.ref.id: outcome.reason or outcome.status for outcome in report}
+        assert states[2] == "stale"
+        assert sandbox.environment(2).settings["timezone"] == "Asia/Tokyo"
+
+
+async def test_undo_and_a_change_of_the_same_client_do_not_cross(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    async with Sandbox(1) as sandbox, logged_in(sandbox, routes="project") as environments:
+        await environments.each([1], journal=path).update(BERLIN)
+        sandbox.fault("delay_before_effect", "update", before=0.3)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(environments.update, 1, TeamSettings(timezone="Asia/Tokyo"))
+            await anyio.sleep(0.1)
+            (outcome,) = await environments.undo(path)
+        assert outcome.reason == "stale"
+        assert sandbox.environment(1).settings["timezone"] == "Asia/Tokyo"
+
+
+async def test_what_another_login_cannot_see_is_not_taken_for_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    async with Sandbox(1) as sandbox:
+        sandbox.fault("drop_unread", "delete", times=None)
+        async with connect(sandbox, routes="root") as environments:
+            with anyio.move_on_after(0.5):
+                slow = environments.with_options(retry=attrs.evolve(QUICK, max_attempts=50, first_wait=0.2, longest_wait=0.5))
+                await slow.each([1], journal=path).delete()
+        assert (await Journal(path).items())[0].in_doubt
+        sandbox.clear_faults()
+        stranger = sandbox.add_user("eve@example.com", organization=sandbox.add_organization())
+        async with connect(sandbox, routes="root", user=stranger) as environments:
+            (outcome,) = await environments.each([1], journal=path, adopt=True).delete()
+        assert outcome.status == "failed"
+        assert isinstance(outcome.error, NotFoundError)
+    assert sandbox.effects["delete", 1] == 0
