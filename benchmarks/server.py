@@ -5,38 +5,45 @@ It reads no more of a request than where it ends, so it takes requests without a
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from time import process_time
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 
 from benchmarks.companion import companion, first_word
 
-_END = b"\r\n\r\n"
+_END: Final = b"\r\n\r\n"
+_NUMBER: Final = re.compile(rb"/(\d+)/")
+
+
+_ID: Final = b'"id":1,'
 
 
 @attrs.frozen
 class Answers:
-    """What one port answers, and after how many seconds."""
+    """What one port answers, and after how many seconds. An ``id`` of 1 becomes the number in the path that was asked."""
 
     body: bytes
     latency: float = 0.0
 
-    @property
-    def message(self) -> bytes:
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
-        return head.encode() + self.body
+    def message(self, number: bytes = b"1") -> bytes:
+        """A whole answer about an environment."""
+        before, id, after = self.body.partition(_ID)
+        body = before + b'"id":' + number + b"," + after if id else self.body
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
 
 
 class Answering(asyncio.Protocol):
-    """Keeps connections alive and answers every request alike."""
+    """Keeps connections alive and answers every request alike, but for the id."""
 
-    def __init__(self, message: bytes, latency: float) -> None:
-        self._message = message
-        self._latency = latency
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._latency = answers.latency
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,15 +52,18 @@ class Answering(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._seen += data
-        count = self._seen.count(_END)
-        if not count:
+        *requests, self._seen = self._seen.split(_END)
+        if not requests:
             return
-        self._seen = self._seen[self._seen.rindex(_END) + len(_END) :]
-        message = self._message if count == 1 else self._message * count
+        message = b"".join(map(self._message, requests))
         if self._latency:
             self._loop.call_later(self._latency, self._transport.write, message)
         else:
             self._transport.write(message)
+
+    def _message(self, request: bytes) -> bytes:
+        asked = _NUMBER.search(request)
+        return self._answers.message(asked[1] if asked else b"1")
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -82,7 +92,7 @@ def serve(pipe: Connection, ports: Sequence[Answers]) -> None:
         numbers: list[int] = []
         async with contextlib.AsyncExitStack() as stack:
             for one in ports:
-                made = await loop.create_server(partial(Answering, one.message, one.latency), "127.0.0.1", 0)
+                made = await loop.create_server(partial(Answering, one), "127.0.0.1", 0)
                 stack.callback(made.close)
                 numbers.append(made.sockets[0].getsockname()[1])
             pipe.send(numbers)

@@ -140,7 +140,7 @@ class SlidingLog:
         """Seconds until one more bulk request fits, as ``wait``.
 
         Less is kept free for interactive requests as those of the last quarter leave it. So it fits when enough slots have come
-        back, or when enough of them have left, or after some of both.
+        back, or when enough of them have left, or after some of both. When one leaves the window, it has to be asked again.
         """
         if not self._interactive and not self._kept_free:
             return self.wait(now, taken, most)
@@ -161,7 +161,9 @@ class SlidingLog:
             else:
                 few = middle + 1
         wait = max(quarter(few), slots(few))
-        return min(wait, slots(few - 1)) if few else wait
+        if few:
+            wait = min(wait, slots(few - 1))
+        return min(wait, self._interactive[0] + self._held - now) if seen else wait
 
     def least_time(self, now: float, in_flight: int, calls: int) -> float:
         """The least time in seconds until so many more requests have left, as far as is known now.

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from aioposthog_env.sandbox import saved
 from aioposthog_env.sandbox.eras import ERAS, EraName
+from aioposthog_env.sandbox.errors import Problem
 from aioposthog_env.sandbox.faults import Fault, FaultPlan, named_fault
 from aioposthog_env.sandbox.routing import route
 from aioposthog_env.sandbox.server import Answer, Request, Server
@@ -294,7 +295,7 @@ class Sandbox:
         self,
         endpoint: str | None,
         status: int,
-        body: bytes | dict[str, Any] = b"",
+        body: bytes | dict[str, Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
         times: int = 1,
@@ -305,7 +306,7 @@ class Sandbox:
         Args:
             endpoint: The endpoint's name; None for any.
             status: The status.
-            body: The body; a dict goes out as JSON.
+            body: The body; a dict goes out as JSON. None: for a status from 400 PostHog's own error, else nothing.
             headers: More headers.
             times: How many requests.
             before_effect: Whether nothing happens; else it takes effect first.
@@ -313,6 +314,9 @@ class Sandbox:
         Raises:
             ValueError: There is no such endpoint.
         """
+        if body is None:
+            said = Problem(status, "server_error", "error", f"The sandbox was told to answer {status}.").body
+            body = said if status >= 400 else b""
         encoded = msgspec.json.encode(body) if isinstance(body, dict) else body
         kind = {"Content-Type": "application/json" if encoded[:1] in (b"{", b"[") else "text/html"}
         self._faults.add(

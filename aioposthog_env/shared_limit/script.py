@@ -122,7 +122,12 @@ local function bulk_wait_of_log(i, taken, most)
     if quarter(middle) >= slots(middle) then many = middle else few = middle + 1 end
   end
   local wait = math.max(quarter(few), slots(few))
-  return few > 0 and math.min(wait, slots(few - 1)) or wait
+  if few > 0 then wait = math.min(wait, slots(few - 1)) end
+  if seen[i] > 0 then
+    local first = redis.call('ZRANGE', seen_key(i), 0, 0, 'WITHSCORES')[2]
+    wait = math.min(wait, tonumber(first) + ask.limits[i].held - now)
+  end
+  return wait
 end
 local function wait_of(member, ahead)
   local wait, taken = 0, in_flight + ahead

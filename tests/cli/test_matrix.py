@@ -197,6 +197,6 @@ def test_a_terminal_with_colours(posthog: Sandbox, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_sandbox_tells_json() -> None:
-    ran = interrupted("sandbox --environments 3 --port 0 --json", lambda said: "Ctrl-C ends it" in said)
-    assert ran.code == 130
+    ran = interrupted("sandbox --environments 3 --port 0 --json", lambda said: "ends it" in said)
+    assert ran.code == 0
     assert set(json.loads(ran.out)) >= {"url", "key", "sessionid"}

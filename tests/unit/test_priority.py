@@ -1,7 +1,7 @@
 """What bulk calls leave to interactive ones."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioposthog_env.errors import ConfigurationError
@@ -107,6 +107,7 @@ def test_bulk_requests_wait_no_longer_than_the_interactive_ones_are_recent() -> 
     assert state.wait(17.0, ahead=30) == 0.0
 
 
+@settings(max_examples=500)
 @given(
     stamps=st.lists(st.tuples(st.floats(0.0, 70.0), st.sampled_from(["interactive", "bulk"])), max_size=40),
     taken=st.integers(0, 6),
