@@ -52,10 +52,18 @@ class Sweep:
         self.searched: Counter[str] = Counter()
 
     def seek(self, secret: str) -> None:
-        """Look for this from now on. Project tokens are public: they stand in every page that sends events."""
-        if not secret.startswith("phc_"):
+        """Look for this from now on. Project tokens are public: they stand in every page that sends events.
+
+        Scenes of one seed draw the same characters, which may be a key in the one and a public token in the other.
+        """
+        start = len("phc_") if secret.startswith("phc_") else 0
+        parts = {secret[at : at + PART]: secret for at in range(start, len(secret) - PART + 1)}
+        if start:
+            for part in parts:
+                self._parts.pop(part, None)
+        else:
             self._secrets += 1
-            self._parts |= {secret[at : at + PART]: secret for at in range(len(secret) - PART + 1)}
+            self._parts |= parts
 
     def hits(self, text: str) -> list[str]:
         """The parts of secrets in a text."""

@@ -197,6 +197,12 @@ def test_a_terminal_with_colours(posthog: Sandbox, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_sandbox_tells_json() -> None:
-    ran = interrupted("sandbox --environments 3 --port 0 --json", lambda said: "ends it" in said)
+    ran = interrupted("sandbox --environments 3 --port 0 --json", lambda said: "Ctrl-C or SIGTERM ends it" in said)
     assert ran.code == 0
-    assert set(json.loads(ran.out)) >= {"url", "key", "sessionid"}
+    told = json.loads(ran.out)
+    assert told["variables"] == {
+        "POSTHOG_HOST": told["url"],
+        "POSTHOG_PERSONAL_API_KEY": told["key"],
+        "POSTHOG_SESSION_ID": told["sessionid"],
+        "POSTHOG_CSRF_TOKEN": told["posthog_csrftoken"],
+    }
