@@ -18,9 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
         from aioposthog_env.cli.app import run
+        from aioposthog_env.cli.streams import prepare
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"cyclopts", "rich"}:
             raise
         sys.stderr.write("The command line needs its extra: pip install 'aioposthog-env[cli]'\n")
         sys.exit(ERROR)
+    prepare()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

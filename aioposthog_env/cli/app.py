@@ -5,9 +5,9 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
+from aioposthog_env.cli.streams import Words
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.version import __version__
 
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
         for module in commands.MODULES:
             give_back(module)
 
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Words()
     try:
         result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)
     except CycloptsError:
@@ -80,8 +80,7 @@ def run(arguments: Sequence[str]) -> int:
         errors.print("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output has gone, as with `| head`
-        return DONE
+        return DONE  # the reader of the output has gone, as with `| head`
     return result if isinstance(result, int) else DONE
 
 

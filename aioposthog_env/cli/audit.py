@@ -46,7 +46,7 @@ async def export(
         return code
     text = dump_settings(read, format="json" if connection.json else format)
     if path is None:
-        output.text(text.rstrip("\n"))
+        output.document(text.rstrip("\n"))
         return code
     try:
         replace_file(path, text.encode())

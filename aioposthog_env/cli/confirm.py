@@ -2,9 +2,9 @@
 
 import contextlib
 import signal
-import sys
 
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.streams import is_terminal, stdin
 from aioposthog_env.errors import ConfigurationError
 
 
@@ -26,7 +26,7 @@ def confirm(output: Output, phrase: str, *, yes: bool, explicit: bool) -> None:
         raise ConfigurationError(
             "--yes goes with explicit ids only, so that a condition cannot reach further than was thought."
         )
-    if not sys.stdin.isatty():
+    if not is_terminal(stdin()):
         remedy = "Add --yes." if explicit else "Name the ids and add --yes."
         raise ConfigurationError(f"This asks for confirmation, and there is no terminal. {remedy}")
     output.ask(f"Type {phrase!r} to go on: ")
@@ -39,9 +39,14 @@ def _line() -> str:
     try:
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
     except ValueError:  # not in the main thread
-        return sys.stdin.readline()
+        return _read()
     try:
-        return sys.stdin.readline()
+        return _read()
     finally:
         with contextlib.suppress(TypeError):  # it was set by something other than Python
             signal.signal(signal.SIGINT, before)
+
+
+def _read() -> str:
+    stream = stdin()
+    return "" if stream is None else stream.readline()

@@ -76,6 +76,7 @@ async def watch(output: Output, parts: Sequence[Part[Any]]) -> Watched:
     reports: dict[Part[Any], BulkReport[Any]] = {}
     failed: dict[Part[Any], PostHogEnvError] = {}
     began = asyncio.get_running_loop().time()
+    output.begin_changes()
 
     async def follow(part: Part[Any], step: Callable[[Bar, Outcome[Any]], None]) -> None:
         collected: Collected[Any] = Collected("outcomes")
@@ -163,10 +164,12 @@ def finish(output: Output, watched: Watched) -> int:
     unfinished = [part for part, report in watched.reports.items() if part in watched.failed or not _is_done(report)]
     for command in _commands(unfinished):
         output.say(f"To go on: {command}")
+    if output.lost:
+        output.say(f"Standard output could not be written, so something is missing there: {output.lost}.")
     if watched.interrupted:
         return INTERRUPTED
     if not unfinished:
-        return DONE
+        return ERROR if output.lost else DONE
     return PARTLY if watched.report.succeeded or watched.report.unchanged else ERROR
 
 
