@@ -110,16 +110,17 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
     if unread := sum(each.selected for each in audited.values()) - len(read):
         said += f" {unread} could not be read."
     output.say(said)
-    reporting.write(
+    code = PARTLY if rows or answers.code or any(each.code for each in audited.values()) else DONE
+    if audited and all(each.code == ERROR for each in audited.values()):
+        code = ERROR
+    return reporting.write(
         output,
         [each.host for each in audited.values()],
+        code,
         drift=[row for each in audited.values() for row in _report_rows(each, file, usual)],
         desired=desired_to_show(usual),
         notes=(said,),
     )
-    if audited and all(each.code == ERROR for each in audited.values()):
-        return ERROR
-    return PARTLY if rows or answers.code or any(each.code for each in audited.values()) else DONE
 
 
 @attrs.frozen

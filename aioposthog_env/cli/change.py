@@ -162,11 +162,10 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         for site, plan, part in zip(sites, plans, parts, strict=True)
         for row in rows_of(watched.reports[part], site.host, plan=plan)
     ]
-    reporting.write(output, [site.host for site in sites], rows=rows)
     if how.dry_run:
         summarise(output, watched)
-        return PARTLY
-    return finish(output, watched)
+    code = PARTLY if how.dry_run else finish(output, watched)
+    return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
 def _beside(journal: Path) -> Path:
@@ -289,6 +288,6 @@ async def set_settings(connection: Connection, what: Sequence[str], report: Path
     async with connect_each(connection, reporting, calls_each=1, by_id=True) as (site,):
         run = site.environments.each(ids, concurrency=connection.concurrency, keep="outcomes").update(settings)
         watched = await watch(output, [site.part(run, "changing", len(set(ids)))])
-    reporting.write(output, [site.host], rows=rows_of(watched.report, site.host))
     show_outcomes(output, watched)
-    return finish(output, watched)
+    code = finish(output, watched)
+    return reporting.write(output, [site.host], code, rows=rows_of(watched.report, site.host))

@@ -55,8 +55,8 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
         ]
         watched = await watch(output, parts)
         rows = [row for site, part in zip(sites, parts, strict=True) for row in rows_of(watched.reports[part], site.host)]
-    reporting.write(output, [site.host for site in sites], rows=rows)
-    return finish(output, watched)
+    code = finish(output, watched)
+    return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
 def _changes_at(held: Sequence[RunSummary], path: Path, site: Site, run: str | None) -> RunSummary:

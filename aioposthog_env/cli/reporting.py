@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aioposthog_env.cli import ERROR
 from aioposthog_env.cli.output import Output
+from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.reports import DriftRow, Report, ReportRow, check_report_path, write_report
 from aioposthog_env.reports.requests import RequestLog
@@ -40,24 +42,29 @@ class Reporting:
         self,
         output: Output,
         hosts: Iterable[str],
+        code: int,
         *,
         rows: Iterable[ReportRow] = (),
         drift: Iterable[DriftRow] = (),
         desired: Mapping[str, JSONValue] | None = None,
         notes: tuple[str, ...] = (),
-    ) -> None:
-        """Write it.
+    ) -> int:
+        """Write it, after everything else was said, since that may fail.
 
         Args:
             output: Where to say so.
             hosts: The origins that were asked.
+            code: The exit code of the command.
             rows: What became of each environment.
             drift: The settings of each environment.
             desired: What is desired of all.
             notes: Anything else to know.
+
+        Returns:
+            The exit code; no success where the report could not be written.
         """
         if self._path is None:
-            return
+            return code
         made = Report(
             title=self._title,
             command=shlex.join(["aioposthog-env", *sys.argv[1:]]),
@@ -70,5 +77,10 @@ class Reporting:
             requests=self._log.marks,
             notes=notes,
         )
-        write_report(made, self._path)
+        try:
+            write_report(made, self._path)
+        except ConfigurationError as error:
+            output.say(str(error))
+            return code or ERROR
         output.say(f"The report is {self._path}.")
+        return code

@@ -99,8 +99,8 @@ async def run_on(
         for site, some, part in zip(sites, selected, parts, strict=True)
         for row in rows_of(watched.reports[part], site.host, {one.ref.id: one.name for one in some})
     ]
-    reporting.write(output, [site.host for site in sites], rows=rows)
-    return finish(output, watched)
+    code = finish(output, watched)
+    return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
 def _check_kind(site: Site, start: Callable[[Each], BulkRun[Any]]) -> None:
