@@ -20,6 +20,7 @@ from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import ask_each
 from aioposthog_env.cli.output import Output, check_place
+from aioposthog_env.cli.places import check_apart, check_replaceable
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
@@ -39,6 +40,8 @@ async def export(
     """Write settings to a file that ``plan --settings`` takes."""
     output = Output(json=connection.json)
     check_place(path)
+    check_apart(ids=choice.ids_from, output=path)
+    check_replaceable(path)
     async with connect(connection) as environments:
         selected = await chosen(environments, output, ids, choice)
         read, code = await _read(environments, output, selected, connection.concurrency)
@@ -75,6 +78,7 @@ async def _read(
 
 async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None, report: Path | None) -> int:
     """Show where environments differ from a file, or from what most of them have."""
+    check_apart(policy=policy, ids=choice.ids_from, report=report)
     output, reporting = Output(json=connection.json), Reporting(report, "Drift of settings")
     file = None if policy is None else SettingsFile.load(policy)
 

@@ -21,6 +21,7 @@ from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
+from aioposthog_env.cli.places import check_apart, check_replaceable
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -67,6 +68,8 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
     """Show what would change, and perhaps save it."""
     output, reporting = Output(json=connection.json), Reporting(None, "")
     check_place(save)
+    check_apart(settings=wanted.file, ids=choice.ids_from, output=save)
+    check_replaceable(save, plan=True)
     async with connect_each(connection, reporting, calls_each=1, by_id=names_ids(ids, choice)) as sites:
         plans = await _planned(sites, connection, output, ids, choice, wanted)
     if save is not None:
@@ -129,6 +132,9 @@ def _plan_path(path: Path, site: Site) -> Path:
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
+    kept = how.journal if path is None else None
+    plans = _plan_paths(path or (None if kept is None else _beside(kept)), connection)
+    check_apart(how.journal, plan=plans, settings=wanted.file, ids=choice.ids_from, report=how.report)
     if path is not None:
         check_lasts(connection)
     check_workers(connection, how.on)
@@ -168,6 +174,13 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
     return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
+def _plan_paths(path: Path | None, connection: Connection) -> list[Path]:
+    """The files of the plans for all hosts."""
+    if path is None or len(connection.profiles) < 2:
+        return [] if path is None else [path]
+    return [path.with_name(f"{path.stem}.{name}{path.suffix}") for name in connection.profiles]
+
+
 def _beside(journal: Path) -> Path:
     """Where a plan is kept that was made for a journal, so that the run can go on."""
     return journal.with_suffix(".plan.json")
@@ -180,8 +193,7 @@ def _check_new(journal: Path, connection: Connection) -> None:
         ConfigurationError: There is one.
     """
     kept = _beside(journal)
-    names = connection.profiles if len(connection.profiles) > 1 else ("",)
-    if any((kept.with_name(f"{kept.stem}.{name}{kept.suffix}") if name else kept).exists() for name in names):
+    if any(one.exists() for one in _plan_paths(kept, connection)):
         command = ["aioposthog-env", "apply", str(kept), "--journal", str(journal), *connected(connection)]
         raise ConfigurationError(
             f"{journal} has a plan already, {kept}. To go on with it: {shlex.join(command)}. For a new plan, take another "

@@ -22,6 +22,7 @@ from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, connect_each
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.places import check_apart
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.errors import ConfigurationError, JournalError
@@ -31,6 +32,7 @@ from aioposthog_env.reports.rows import rows_of
 async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool, report: Path | None) -> int:
     """Give back what runs have changed: at one host the run that was named, else the only one there is."""
     check_lasts(connection)
+    check_apart(path, report=report)
     output, reporting = Output(json=connection.json), Reporting(report, "Settings given back")
     journal = Journal(path)
     held = await journal.runs()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aioposthog_env.cli import ERROR
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.places import check_replaceable
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.reports import DriftRow, Report, ReportRow, check_report_path, write_report
@@ -29,6 +30,7 @@ class Reporting:
     def __init__(self, path: Path | None, title: str) -> None:
         if path is not None:
             check_report_path(path)
+            check_replaceable(path)
         self._path = path
         self._title = title
         self._started = datetime.now(UTC)

@@ -23,6 +23,7 @@ from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.places import check_apart
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, exact, finish, nothing_to_do, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -41,6 +42,7 @@ class Destructive:
         endpoint: What is called.
         session: Whether the call takes a session only.
         arguments: What it was given, for the command that resumes it.
+        sink: The file of the new secrets, where there are any.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Destructive:
     endpoint: Endpoint
     session: bool = True
     arguments: Sequence[str] = ()
+    sink: Path | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -78,6 +81,7 @@ async def run_on(
 ) -> int:
     """Select, confirm, run, and say how to go on."""
     check_workers(connection, how.on)
+    check_apart(how.journal, sink=command.sink, ids=choice.ids_from, report=how.report)
     output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
     by_id = names_ids(ids, choice)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
@@ -147,7 +151,7 @@ async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, 
     """Rotate secret tokens, and hand the new ones to a file."""
     arguments = ["--sink", str(sink), *(["--verify"] if verify else [])]
     command = Destructive(
-        name="rotate-secrets", verb="rotate", doing="rotating", endpoint=ROTATE_SECRET_TOKEN, arguments=arguments
+        name="rotate-secrets", verb="rotate", doing="rotating", endpoint=ROTATE_SECRET_TOKEN, arguments=arguments, sink=sink
     )
     return await run_on(
         command,
