@@ -75,7 +75,7 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
     if save is not None:
         for site, plan in zip(sites, plans, strict=True):
             plan.save(_plan_path(save, site))
-        command = ["aioposthog-env", "apply", str(save), *connected(connection)]
+        command = ["aioposthog-env", "apply", str(save), *connected(connection), *_secrets_from(wanted, plans)]
         saved = ", ".join(str(_plan_path(save, site)) for site in sites)
         output.say(f"Saved as {saved}" + ("." if connection.sandbox else f"; apply it with: {shlex.join(command)}"))
     if connection.json:
@@ -132,14 +132,14 @@ def _plan_path(path: Path, site: Site) -> Path:
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
-    kept = how.journal if path is None else None
-    plans = _plan_paths(path or (None if kept is None else _beside(kept)), connection)
-    check_apart(how.journal, plan=plans, settings=wanted.file, ids=choice.ids_from, report=how.report)
+    place = _beside(how.journal) if path is None and how.journal is not None else path
+    files = _plan_paths(place, connection)
+    check_apart(how.journal, plan=files, settings=wanted.file, ids=choice.ids_from, report=how.report)
     if path is not None:
         check_lasts(connection)
     check_workers(connection, how.on)
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
-        _check_new(how.journal, connection)
+        _check_new(how.journal, connection, wanted)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
     explicit = path is not None or choice == UNCHOSEN
     calls_each = 2 if how.verify else 1
@@ -151,12 +151,12 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             output.say("Everything is as desired.")
             return nothing_to_do(output)
         journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
+        if not how.dry_run:
+            confirm(output, f"change {sum(len(plan.changing) for plan in plans)} environments", yes=how.yes, explicit=explicit)
         if journal is not None and path is None:
             path = _beside(journal)
             for site, plan in zip(sites, plans, strict=True):
                 plan.save(_plan_path(path, site))
-        if not how.dry_run:
-            confirm(output, f"change {sum(len(plan.changing) for plan in plans)} environments", yes=how.yes, explicit=explicit)
         resume = [] if journal is None else _resume(connection, path, journal, plans, wanted, how)
         parts = await _parts(sites, plans, connection, journal, how, resume)
         watched = await watch(output, parts)
@@ -186,15 +186,17 @@ def _beside(journal: Path) -> Path:
     return journal.with_suffix(".plan.json")
 
 
-def _check_new(journal: Path, connection: Connection) -> None:
+def _check_new(journal: Path, connection: Connection, wanted: Wanted) -> None:
     """See that a new plan does not take the place of one that a run in the journal is to go on with.
 
     Raises:
         ConfigurationError: There is one.
     """
     kept = _beside(journal)
-    if any(one.exists() for one in _plan_paths(kept, connection)):
+    if journal.exists() and any(one.exists() for one in _plan_paths(kept, connection)):
         command = ["aioposthog-env", "apply", str(kept), "--journal", str(journal), *connected(connection)]
+        if wanted.file is not None:
+            command += ["--settings", str(wanted.file)]
         raise ConfigurationError(
             f"{journal} has a plan already, {kept}. To go on with it: {shlex.join(command)}. For a new plan, take another "
             "journal."
@@ -275,13 +277,19 @@ async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -
     return plan.with_secrets({one.ref.id: desired(one.value) for one in read if one.value is not None})
 
 
+def _secrets_from(wanted: Wanted, plans: Sequence[Plan]) -> list[str]:
+    """The arguments that give the sensitive values of plans again, which a saved plan does not hold."""
+    if wanted.file is None or not any(change.sensitive for plan in plans for one in plan for change in one.changes):
+        return []
+    return ["--settings", str(wanted.file)]
+
+
 def _resume(
     connection: Connection, path: Path | None, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
 ) -> list[str]:
     """The command that goes on with a run."""
     words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
-    if wanted.file is not None and any(change.sensitive for plan in plans for one in plan for change in one.changes):
-        words += ["--settings", str(wanted.file)]
+    words += _secrets_from(wanted, plans)
     if how.canary:
         words += ["--canary", str(how.canary)]
     if how.verify:

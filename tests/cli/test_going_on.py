@@ -11,6 +11,7 @@ from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_commands import serving
 
 Output = pytest.CaptureFixture[str]
+FORBIDDEN = {"type": "authentication_error", "code": "permission_denied", "detail": "no"}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def test_a_destructive_run_does_not_go_on_at_another_host_that_the_variables_nam
 ) -> None:
     with serving(3) as began, serving(3) as other:
         name_host(monkeypatch, began)
-        began.answer_next("rotate_secret_token", 403)
+        began.answer_next("rotate_secret_token", 403, FORBIDDEN)
         rotating = ["rotate-secrets", "1", "2", "--sink", str(tmp_path / "s"), "--concurrency", "1", "--yes"]
         assert run(rotating) == 3
         (command,) = printed(capfd)
@@ -156,3 +157,43 @@ def test_a_plan_goes_on_after_another_login(monkeypatch: pytest.MonkeyPatch, tmp
         name_host(monkeypatch, sandbox)  # another key
         assert run(command) == 0
         assert zones(sandbox) == ["Asia/Tokyo"] * 2
+
+
+def test_a_plan_that_was_not_confirmed_is_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        applying = ["apply", "--all", "--set", "timezone=Asia/Tokyo", "--journal", str(tmp_path / "run.db")]
+        assert run([*applying, "--yes"]) == 2
+        assert run(applying) == 2
+        assert "there is no terminal" in capfd.readouterr().err
+        assert not list(tmp_path.glob("*.json"))
+        (tmp_path / "run.plan.json").write_text("{}")  # of a run that was killed before it began
+        monkeypatch.setattr("aioposthog_env.cli.change.confirm", lambda *_, **__: None)
+        assert run(applying) == 0
+        assert zones(sandbox) == ["Asia/Tokyo"] * 2
+
+
+def test_the_commands_for_a_plan_with_secrets_name_the_file_that_holds_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    policy, journal = tmp_path / "sl.yaml", str(tmp_path / "run.db")
+    policy.write_text("settings: {slack_incoming_webhook: {env: HOOK}}\n")
+    monkeypatch.setenv("HOOK", "https://hooks.example.com/very-secret")
+    monkeypatch.setattr("aioposthog_env.cli.change.confirm", lambda *_, **__: None)
+    with serving(2, era="2024-10") as sandbox:
+        name_host(monkeypatch, sandbox)
+        assert run(["plan", "1", "--settings", str(policy), "-o", str(tmp_path / "sl.json")]) == 3
+        (line,) = re.findall(r"apply it with: aioposthog-env (.*)", capfd.readouterr().err)
+        assert run([*shlex.split(line), "--yes"]) == 0
+        sandbox.answer_next("update", 403)
+        applying = ["apply", "--settings", str(policy), "--all", "--journal", journal]
+        assert run(applying) == 3
+        capfd.readouterr()
+        assert run(applying) == 2
+        (line,) = re.findall(r"To go on with it: aioposthog-env (.*)\. For a", " ".join(capfd.readouterr().err.split()))
+        assert run([*shlex.split(line), "--yes"]) == 0
+        assert sandbox.environment(2).settings["slack_incoming_webhook"] == "https://hooks.example.com/very-secret"
