@@ -87,4 +87,6 @@ def run(arguments: Sequence[str]) -> int:
 def _safe(error: PostHogEnvError) -> str:
     from rich.markup import escape
 
-    return escape(str(error))
+    from aioposthog_env.harmless import harmless
+
+    return escape("\n".join(map(harmless, str(error).split("\n"))))

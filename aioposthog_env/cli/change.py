@@ -146,7 +146,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
     async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
         plans = await _plans(sites, connection, output, path, choice, wanted)
         for site, plan in zip(sites, plans, strict=True):
-            output.say(f"{site.words}{plan}")
+            output.say_lines(f"{site.words}{plan}")
         if not any(plan.changing or plan.unreadable for plan in plans):
             output.say("Everything is as desired.")
             return nothing_to_do(output)

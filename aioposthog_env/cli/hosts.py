@@ -89,7 +89,7 @@ async def ask_each(
         raise failed[names[0]]
     for name in names:
         if name in failed:
-            output.say(f"{name}: {failed[name]}")
+            output.say_lines(f"{name}: {failed[name]}")
     return Answers({name: done[name] for name in names if name in done}, PARTLY if failed else DONE, several=True)
 
 
@@ -198,7 +198,7 @@ async def at_each(sites: Sequence[Site], output: Output, work: Callable[[Site], 
             group.start_soon(one, site)
     errors = [(site, failed[site]) for site in sites if site in failed]
     for site, error in errors[1:]:
-        output.say(f"{site.words}{error}")
+        output.say_lines(f"{site.words}{error}")
     if errors:
         site, error = errors[0]
         error.message = f"{site.words}{error.message}"

@@ -35,17 +35,21 @@ class Output:
         self._changes = True
 
     def say(self, sentence: str) -> None:
-        """Print words; text from outside cannot style them or move the cursor."""
-        for line in sentence.splitlines():
-            self.words.print(Text(harmless(line)))
+        """Print words, as one line: text from outside cannot end it, style it, or move the cursor."""
+        self.words.print(Text(harmless(sentence)))
+
+    def say_lines(self, text: str) -> None:
+        """Print words of several lines, in which text from outside was made harmless already."""
+        for line in text.split("\n"):
+            self.say(line)
 
     def data(self, value: object) -> None:
         """Print a value as JSON."""
         self._write(_json(msgspec.json.format(msgspec.json.encode(value), indent=2)) + "\n")
 
     def text(self, text: str) -> None:
-        """Print lines of text as they are, made harmless."""
-        self._write("".join(harmless(line) + "\n" for line in text.splitlines()))
+        """Print lines, in which text from outside was made harmless already."""
+        self._write("".join(harmless(line) + "\n" for line in text.split("\n")))
 
     def document(self, text: str) -> None:
         """Print what is to be read again, made harmless.
@@ -74,7 +78,9 @@ class Output:
         if not self._data.is_terminal:
             self._write("".join("\t".join(harmless(str(cell)) for cell in row) + "\n" for row in rows))
             return
-        table = Table(*columns, title=None if title is None else Text(harmless(title)), title_justify="left")
+        table = Table(title=None if title is None else Text(harmless(title)), title_justify="left")
+        for name in columns:
+            table.add_column(name, overflow="fold")  # what is cut cannot be copied, nor told apart
         for row in rows:
             table.add_row(*(Text(harmless(str(cell))) for cell in row))
         self._print(lambda: self._data.print(table))

@@ -18,7 +18,7 @@ from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
 from aioposthog_env.cli.arguments import Connection
-from aioposthog_env.cli.failures import what_failed
+from aioposthog_env.cli.failures import helped_by_going_on, what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Bar, live
 from aioposthog_env.errors import PostHogEnvError
@@ -162,7 +162,7 @@ def finish(output: Output, watched: Watched) -> int:
             output.say(f"{part.profile} {line}" if part.profile else line)
     summarise(output, watched)
     unfinished = [part for part, report in watched.reports.items() if part in watched.failed or not _is_done(report)]
-    for command in _commands(unfinished):
+    for command in _commands(part for part in unfinished if _goes_on(part, watched)):
         output.say(f"To go on: {command}")
     if output.lost:
         output.say(f"Standard output could not be written, so something is missing there: {output.lost}.")
@@ -171,6 +171,10 @@ def finish(output: Output, watched: Watched) -> int:
     if not unfinished:
         return ERROR if output.lost else DONE
     return PARTLY if watched.report.succeeded or watched.report.unchanged else ERROR
+
+
+def _goes_on(part: Part[Any], watched: Watched) -> bool:
+    return part in watched.failed or any(map(helped_by_going_on, watched.reports[part]))
 
 
 def _is_done(report: BulkReport[Any]) -> bool:

@@ -95,6 +95,37 @@ def test_an_environment_that_two_profiles_reach_is_rotated_once_or_not_at_all(
         assert not sandbox.effects
 
 
+def test_a_command_that_cannot_help_is_not_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(3) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+        assert run(["plan", "1", "2", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        assert run(["set", "1", "timezone=Europe/Berlin"]) == 0
+        assert run(["apply", plan, "--journal", journal, "--max-age", "0", "--yes"]) == 3
+        assert "1 skipped" in capfd.readouterr().err
+        assert run(["runs", journal]) == 0
+        assert "not finished" not in capfd.readouterr().err
+        monkeypatch.setattr("aioposthog_env.cli.tokens.confirm", lambda *_, **__: None)
+        sandbox.answer_next("delete", 400, FORBIDDEN | {"detail": "This project is already being deleted."})
+        assert run(["delete", "3", "--journal", str(tmp_path / "deleting.db")]) == 1
+        said = capfd.readouterr().err
+        assert "already being deleted" in said
+        assert "To go on" not in said
+
+
+def test_what_waits_for_time_is_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        journal = str(tmp_path / "run.db")
+        assert run(["rotate-secrets", "1", "--sink", str(tmp_path / "secrets.jsonl"), "--yes"]) == 0
+        assert run(["delete-secret-backups", "1", "--min-age", "3600", "--journal", journal, "--yes"]) == 1
+        assert len(printed(capfd)) == 1
+        assert run(["runs", journal]) == 0
+        assert "not finished" in capfd.readouterr().err
+
+
 def test_a_canary_goes_first_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
     with serving(4) as sandbox:
         name_host(monkeypatch, sandbox)
@@ -105,7 +136,9 @@ def test_a_canary_goes_first_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
         capfd.readouterr()
         assert run(["apply", plan, "--canary", "1", "--yes"]) == 1
-        (command,) = printed(capfd)
+        said = capfd.readouterr().err
+        assert "2, 3, 4 skipped: left alone, since one of the first failed\n" in said
+        (command,) = [shlex.split(line) for line in re.findall(r"To go on: aioposthog-env (.*)", said)]
         assert run(command) == 1
         assert zones(sandbox) == ["UTC"] * 4
         assert run(command) == 0
