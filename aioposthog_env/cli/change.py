@@ -140,7 +140,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
     check_workers(connection, how.on)
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
         _check_new(how.journal, connection, wanted)
-    output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
+    output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied", elsewhere=how.on.elsewhere)
     explicit = path is not None or choice == UNCHOSEN
     calls_each = 2 if how.verify else 1
     async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
@@ -243,7 +243,7 @@ async def _parts(
             keep="outcomes",
             on=workers_of(how.on),
         )
-        parts.append(site.part(run, "changing", len(plan) + len(plan.unreadable), resume))
+        parts.append(site.part(run, "changing", len(plan) + len(plan.unreadable), resume, elsewhere=how.on.elsewhere))
     return parts
 
 

@@ -141,10 +141,18 @@ class Site:
         """The arguments that name it, for a command that is to be typed next."""
         return connected(self.connection)
 
-    def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = ()) -> Part[T]:
-        """Its part of the run."""
+    def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = (), *, elsewhere: bool = False) -> Part[T]:
+        """Its part of the run.
+
+        Args:
+            run: The run.
+            what: What it does, in a word.
+            total: How many environments it has.
+            resume: The command that goes on.
+            elsewhere: Whether workers make the calls, so that the limiter of this process tells nothing of them.
+        """
         self.told.total = total
-        bar = Bar(f"{self.words}{what}", self.told, self.environments.limiter)
+        bar = Bar(f"{self.words}{what}", self.told, None if elsewhere else self.environments.limiter)
         # An embedded PostHog ends with the command. What goes on would reach whatever the variables name.
         return Part(run=run, bar=bar, profile=self.label, resume=() if self.connection.sandbox else resume)
 

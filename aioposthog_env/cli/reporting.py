@@ -22,23 +22,25 @@ class Reporting:
     Args:
         path: Where to write it; None for no report.
         title: What it is about.
+        elsewhere: Whether workers make the calls, of whose requests nothing is told here.
 
     Raises:
         ConfigurationError: It cannot be written there; told before anything is asked.
     """
 
-    def __init__(self, path: Path | None, title: str) -> None:
+    def __init__(self, path: Path | None, title: str, *, elsewhere: bool = False) -> None:
         if path is not None:
             check_report_path(path)
             check_replaceable(path)
         self._path = path
         self._title = title
+        self._elsewhere = elsewhere
         self._started = datetime.now(UTC)
         self._log = RequestLog()
 
     def hooks_at(self, host: str) -> tuple[Hook, ...]:
         """What the client of one of several hosts is to call."""
-        return () if self._path is None else (self._log.hook(host),)
+        return () if self._path is None or self._elsewhere else (self._log.hook(host),)
 
     def write(
         self,
@@ -67,13 +69,17 @@ class Reporting:
         """
         if self._path is None:
             return code
+        rows = tuple(rows)
+        if self._elsewhere:
+            attempts = sum(row.attempts for row in rows)
+            notes = (*notes, f"Workers made the calls. Their requests are not charted here; the rows hold {attempts} attempts.")
         made = Report(
             title=self._title,
             command=shlex.join(["aioposthog-env", *sys.argv[1:]]),
             started=self._started,
             seconds=(datetime.now(UTC) - self._started).total_seconds(),
             hosts=tuple(dict.fromkeys(hosts)),
-            rows=tuple(rows),
+            rows=rows,
             drift=tuple(drift),
             desired=desired or {},
             requests=self._log.marks,

@@ -82,7 +82,8 @@ async def run_on(
     """Select, confirm, run, and say how to go on."""
     check_workers(connection, how.on)
     check_apart(how.journal, sink=command.sink, ids=choice.ids_from, report=how.report)
-    output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
+    output = Output(json=connection.json)
+    reporting = Reporting(how.report, f"aioposthog-env {command.name}", elsewhere=how.on.elsewhere)
     by_id = names_ids(ids, choice)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
         for site in sites:
@@ -143,7 +144,7 @@ async def _parts(
         )
         resume = ["aioposthog-env", command.name, *(str(one.ref.id) for one in some), *command.arguments]
         resume += ["--journal", str(path), *same_workers(on), *site.arguments, "--yes"]
-        parts.append(site.part(start(each), command.doing, len(some), resume))
+        parts.append(site.part(start(each), command.doing, len(some), resume, elsewhere=on.elsewhere))
     return parts
 
 

@@ -39,7 +39,11 @@ def test_workers_apply_and_rotate(
             captured = capfd.readouterr()
             lines = [json.loads(line) for line in captured.out.splitlines()]
             assert lines[-1]["summary"]["succeeded"] == 6
-            assert len(json.loads(page.read_text())["rows"]) == 6
+            report = json.loads(page.read_text())
+            attempts = sum(row["attempts"] for row in report["rows"])
+            assert attempts >= 12  # to read and to change each
+            assert report["requests"] == []
+            assert [f"the rows hold {attempts} attempts" in note for note in report["notes"]] == [True]
             sink = tmp_path / "secrets.jsonl"
             rotating = ["rotate-secrets", "1", "2", "--sink", str(sink), "--yes", "--workers", redis, "--queue", "sessions"]
             assert run(rotating) == 0
