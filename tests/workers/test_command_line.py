@@ -74,11 +74,15 @@ def test_a_queue_that_is_not_there_is_an_error_and_not_waited_for(
         assert run(["apply", plan, "--yes", "--workers", nowhere]) == 1
         monkeypatch.delenv("AIOPOSTHOG_ENV_REDIS_PASSWORD")
         assert run(["apply", plan, "--yes", "--workers", "redis://redis.example.com"]) == 2
+        assert run(["apply", plan, "--yes", "--workers", "foo"]) == 2
         assert time.monotonic() - began < 30
     said = capfd.readouterr().err
     assert "cannot be used" in said
+    assert "'foo' is no address of Redis" in said
     assert "hunter2" not in said
     assert "can run code on the workers" in said
+    assert "on the command line the password in AIOPOSTHOG_ENV_REDIS_PASSWORD" in said
+    assert "(--allow-insecure)" in said
 
 
 @pytest.mark.parametrize("address", ["redis://:hunter2@127.0.0.1:1", "rediss://127.0.0.1:1?password=hunter2"])
