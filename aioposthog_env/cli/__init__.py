@@ -1,6 +1,6 @@
 """The command line (extra ``cli``). Data goes to stdout, words and progress to stderr.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 differences found, or partly failed, 130 interrupted.
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 differences found, or partly failed, 130 interrupted, 143 stopped by SIGTERM.
 """
 
 import sys
@@ -12,6 +12,18 @@ ERROR: Final = 1
 USAGE: Final = 2
 PARTLY: Final = 3
 INTERRUPTED: Final = 130
+
+
+class StoppedAtOnceError(Exception):
+    """A second Ctrl-C or SIGTERM has ended a command.
+
+    Attributes:
+        code: The exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
-from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
+from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE, StoppedAtOnceError
 from aioposthog_env.cli.streams import Words
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.version import __version__
@@ -79,6 +79,9 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         return INTERRUPTED
+    except StoppedAtOnceError as stopped:
+        errors.print("Interrupted.")
+        return stopped.code
     except BrokenPipeError:
         return DONE  # the reader of the output has gone, as with `| head`
     return result if isinstance(result, int) else DONE

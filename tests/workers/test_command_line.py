@@ -121,3 +121,51 @@ def test_workers_of_one_queue_serve_one_host(
         assert " ".join(capfd.readouterr().err.split()).count("one profile") == 2
         assert not us.calls
         assert not eu.calls
+
+
+def test_a_worker_that_is_stopped_twice_says_what_it_leaves(
+    redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with serving(1, lacking_anonymize_ips=1) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        sandbox.fault("delay_before_effect", "update", before=20)
+        plan = str(tmp_path / "plan.json")
+        assert run(["plan", "1", "--set", "anonymize_ips=true", "-o", plan]) == 3
+        started = [
+            subprocess.Popen([*CLI, *command], stderr=subprocess.PIPE)
+            for command in (["workers", "run", "--redis", redis], ["apply", plan, "--yes", "--workers", redis])
+        ]
+        worker, coordinator = started
+        try:
+            deadline = time.monotonic() + 20
+            while sandbox.pending_faults and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for _ in range(2):
+                worker.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+            said = worker.communicate(timeout=10)[1].decode()
+        finally:
+            for process in started:
+                process.kill()
+            coordinator.communicate(timeout=10)
+    assert worker.returncode == 143
+    assert "Stopped at once; other workers take up what was in flight." in said
+    assert "Traceback" not in said
+
+
+def test_a_worker_tells_once_that_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTHOG_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_" + "a" * 40)
+    worker = subprocess.Popen([*CLI, "workers", "run", "--redis", "redis://127.0.0.1:1"], stderr=subprocess.PIPE)
+    assert worker.stderr is not None
+    said = [worker.stderr.readline().decode() for _ in range(2)]
+    time.sleep(2.5)
+    worker.send_signal(signal.SIGTERM)
+    said += worker.communicate(timeout=20)[1].decode().splitlines()
+    assert worker.returncode == 0
+    assert said[1:] == [
+        "Redis at redis://127.0.0.1:1 cannot be reached; trying again.\n",
+        "Finishing what is in flight; another Ctrl-C stops at once.",
+    ]
