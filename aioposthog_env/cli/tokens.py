@@ -19,7 +19,7 @@ from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
 from aioposthog_env.cli.choice import names_ids
-from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.confirm import confirm, named
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
@@ -93,7 +93,8 @@ async def run_on(
         every = [one for some in selected for one in some]
         if not every:
             return nothing_to_do(output)
-        phrase = f"{command.verb} {every[0].name if len(every) == 1 else f'{len(every)} environments'}"
+        one = named(every[0].ref.id, every[0].name) if len(every) == 1 else f"{len(every)} environments"
+        phrase = f"{command.verb} {one}"
         confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
         path = how.journal or new_journal(command.name)
         parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start, how.on)

@@ -1,5 +1,6 @@
 """The commands that plan, change, undo and rotate, as a person uses them."""
 
+import io
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import time
 import tomllib
+import unicodedata
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -280,6 +282,33 @@ def test_the_name_is_typed_before_a_rotation(served: Sandbox, tmp_path: Path) ->
         assert process.returncode == code
         assert "Type 'rotate Environment 0002' to go on: " in said
     assert served.effects["rotate_secret_token", 2] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("C:\\prod", "delete C:\\prod"),
+        ("it's", "delete it's"),
+        ("東京", "delete 東京"),
+        ("no\u00a0break", "delete 2"),
+        ("fam\u200dily", "delete 2"),
+        ("blank ", "delete 2"),
+        ("two  blanks", "delete 2"),
+        ("\x1b[2J", "delete 2"),
+        ("cafe\u0301", "delete caf\u00e9"),
+    ],
+)
+def test_any_name_can_be_confirmed(
+    served: Sandbox, name: str, typed: str, monkeypatch: pytest.MonkeyPatch, capfd: Output
+) -> None:
+    served.environment(2).settings["name"] = name
+    with io.StringIO(f"{typed}\n") as keys:
+        monkeypatch.setattr(keys, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", keys)
+        assert run(["delete", "2"]) == 0
+    asked = unicodedata.normalize("NFC", capfd.readouterr().err)
+    assert f"Type '{typed}' to go on: " in asked
+    assert served.effects["delete", 2] == 1
 
 
 @pytest.mark.parametrize(
