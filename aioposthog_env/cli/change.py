@@ -21,7 +21,7 @@ from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
-from aioposthog_env.cli.places import check_apart, check_replaceable
+from aioposthog_env.cli.places import check_apart, check_replaceable, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -75,7 +75,7 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
     if save is not None:
         for site, plan in zip(sites, plans, strict=True):
             plan.save(_plan_path(save, site))
-        command = ["aioposthog-env", "apply", str(save), *connected(connection), *_secrets_from(wanted, plans)]
+        command = ["aioposthog-env", "apply", typed(save), *connected(connection), *_secrets_from(wanted, plans)]
         saved = ", ".join(str(_plan_path(save, site)) for site in sites)
         output.say(f"Saved as {saved}" + ("." if connection.sandbox else f"; apply it with: {shlex.join(command)}"))
     if connection.json:
@@ -157,11 +157,11 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             path = _beside(journal)
             for site, plan in zip(sites, plans, strict=True):
                 plan.save(_plan_path(path, site))
-        resume = [] if journal is None else _resume(connection, path, journal, plans, wanted, how)
+        resume = [] if journal is None or path is None else _resume(connection, path, journal, plans, wanted, how)
         parts = await _parts(sites, plans, connection, journal, how, resume)
         watched = await watch(output, parts)
     if journal is not None:
-        back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
+        back = ["aioposthog-env", "undo", typed(journal), *connected(connection)]
         output.say(f"Recorded in {journal}" + ("." if connection.sandbox else f"; undo with: {shlex.join(back)}"))
     rows = [
         row
@@ -194,9 +194,9 @@ def _check_new(journal: Path, connection: Connection, wanted: Wanted) -> None:
     """
     kept = _beside(journal)
     if journal.exists() and any(one.exists() for one in _plan_paths(kept, connection)):
-        command = ["aioposthog-env", "apply", str(kept), "--journal", str(journal), *connected(connection)]
+        command = ["aioposthog-env", "apply", typed(kept), "--journal", typed(journal), *connected(connection)]
         if wanted.file is not None:
-            command += ["--settings", str(wanted.file)]
+            command += ["--settings", typed(wanted.file)]
         raise ConfigurationError(
             f"{journal} has a plan already, {kept}. To go on with it: {shlex.join(command)}. For a new plan, take another "
             "journal."
@@ -269,7 +269,7 @@ async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -
         names = sorted({name for one in plan for name in one.withheld})
         raise ConfigurationError(
             f"{path} does not hold the values of {', '.join(names)}, which are secrets. Give the file of settings that it was "
-            f"made from again: apply {path} --settings FILE"
+            f"made from again: apply {shlex.quote(typed(path))} --settings FILE"
         )
     desired = SettingsFile.load(wanted.file).desired
     read = await environments.each(lacking).retrieve()
@@ -281,14 +281,14 @@ def _secrets_from(wanted: Wanted, plans: Sequence[Plan]) -> list[str]:
     """The arguments that give the sensitive values of plans again, which a saved plan does not hold."""
     if wanted.file is None or not any(change.sensitive for plan in plans for one in plan for change in one.changes):
         return []
-    return ["--settings", str(wanted.file)]
+    return ["--settings", typed(wanted.file)]
 
 
 def _resume(
-    connection: Connection, path: Path | None, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
+    connection: Connection, path: Path, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
 ) -> list[str]:
     """The command that goes on with a run."""
-    words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
+    words = ["aioposthog-env", "apply", typed(path), "--journal", typed(journal), *connected(connection)]
     words += _secrets_from(wanted, plans)
     if how.canary:
         words += ["--canary", str(how.canary)]

@@ -5,6 +5,7 @@ profile, by one of several, or by a variable.
 """
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, connect_each
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.places import check_apart
+from aioposthog_env.cli.places import check_apart, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.errors import ConfigurationError, JournalError
@@ -37,7 +38,7 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
     journal = Journal(path)
     held = await journal.runs()
     if run is not None and run not in {one.name for one in held}:
-        raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {path}")
+        raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {shlex.quote(typed(path))}")
     async with connect_each(connection, reporting, calls_each=2, by_id=run is not None) as sites:
         undone = [(site, _changes_at(held, path, site, run)) for site in sites]
         total = 0
@@ -51,7 +52,7 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
                 site.environments.undo(journal, run=one.name, adopt=True, concurrency=connection.concurrency, keep="outcomes"),
                 "undoing",
                 _changed(one),
-                ["aioposthog-env", "undo", str(path), "--run", one.name, *site.arguments, "--yes"],
+                ["aioposthog-env", "undo", typed(path), "--run", one.name, *site.arguments, "--yes"],
             )
             for site, one in undone
         ]
@@ -72,7 +73,7 @@ def _changes_at(held: Sequence[RunSummary], path: Path, site: Site, run: str | N
     if not own:
         raise ConfigurationError(
             f"{path} holds no run that changed settings at {site.host}, and nothing else can be undone. "
-            f"See: aioposthog-env runs {path}"
+            f"See: aioposthog-env runs {shlex.quote(typed(path))}"
         )
     names = ", ".join(one.name for one in own)
     raise ConfigurationError(f"{path} holds several runs that changed settings at {site.host}: add --run with one of {names}.")

@@ -55,6 +55,11 @@ def check_replaceable(path: Path | None, *, plan: bool = False) -> None:
         raise ConfigurationError(f"{path} holds {held}, and was left as it is. Write to another file, or remove it first.")
 
 
+def typed(path: Path) -> str:
+    """A path as an argument, for a command that is to be typed next: none that looks like an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def _of_journal(journal: Path | None) -> list[Path]:
     """A journal and the files that SQLite keeps beside it."""
     if journal is None:

@@ -23,7 +23,7 @@ from aioposthog_env.cli.confirm import confirm, named
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.places import check_apart
+from aioposthog_env.cli.places import check_apart, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, exact, finish, nothing_to_do, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -144,14 +144,14 @@ async def _parts(
             on=workers_of(on),
         )
         resume = ["aioposthog-env", command.name, *(str(one.ref.id) for one in some), *command.arguments]
-        resume += ["--journal", str(path), *same_workers(on), *site.arguments, "--yes"]
+        resume += ["--journal", typed(path), *same_workers(on), *site.arguments, "--yes"]
         parts.append(site.part(start(each), command.doing, len(some), resume, elsewhere=on.elsewhere))
     return parts
 
 
 async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, how: How) -> int:
     """Rotate secret tokens, and hand the new ones to a file."""
-    arguments = ["--sink", str(sink), *(["--verify"] if verify else [])]
+    arguments = ["--sink", typed(sink), *(["--verify"] if verify else [])]
     command = Destructive(
         name="rotate-secrets", verb="rotate", doing="rotating", endpoint=ROTATE_SECRET_TOKEN, arguments=arguments, sink=sink
     )

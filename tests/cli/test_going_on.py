@@ -230,3 +230,20 @@ def test_the_commands_for_a_plan_with_secrets_name_the_file_that_holds_them(
         (line,) = re.findall(r"To go on with it: aioposthog-env (.*)\. For a", " ".join(capfd.readouterr().err.split()))
         assert run([*shlex.split(line), "--yes"]) == 0
         assert sandbox.environment(2).settings["slack_incoming_webhook"] == "https://hooks.example.com/very-secret"
+
+
+def test_a_file_whose_name_looks_like_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", "./-x.json"]) == 3
+        (line,) = re.findall(r"apply it with: aioposthog-env (.*)", capfd.readouterr().err)
+        sandbox.answer_next("update", 403)
+        assert run([*shlex.split(line), "--journal", "./-y.db", "--yes", "--concurrency", "1"]) == 3
+        said = capfd.readouterr().err
+        for name in ("To go on", "undo with"):
+            (line,) = re.findall(rf"{name}: aioposthog-env (.*)", said)
+            assert run([*shlex.split(line), *(["--yes"] if name == "undo with" else [])]) == 0
+        assert zones(sandbox) == ["UTC"] * 2
