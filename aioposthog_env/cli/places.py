@@ -64,7 +64,7 @@ def _of_journal(journal: Path | None) -> list[Path]:
     """A journal and the files that SQLite keeps beside it."""
     if journal is None:
         return []
-    return [journal, *(journal.with_name(f"{journal.name}-{ending}") for ending in ("wal", "shm", "journal"))]
+    return [journal, *(Path(f"{journal}-{ending}") for ending in ("wal", "shm", "journal"))]
 
 
 def _is_same(one: Path, other: Path) -> bool:
