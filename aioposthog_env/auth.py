@@ -275,7 +275,8 @@ def resolve_host(host: str | None, *, allow_insecure_http: bool = False) -> str:
         raise ConfigurationError(f"{name} is the ingestion host, which has no management API; use {right!r}.")
     if url.scheme == "http" and not allow_insecure_http and not is_loopback(name):
         raise ConfigurationError(
-            f"http://{name} would send the credential unencrypted; use https, or pass allow_insecure_http=True."
+            f"http://{name} would send the credential unencrypted; use https, or pass allow_insecure_http=True "
+            "(on the command line: in a profile)."
         )
     return f"{url.scheme}://{url.netloc.lower()}"
 

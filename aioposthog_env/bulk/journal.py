@@ -322,7 +322,7 @@ class Journal:
         if (refusal := _other(identity, found, adopt=adopt)) is not None:
             raise JournalError(
                 f"The run {name!r} in {self.path} is another one: {refusal} Nothing was sent. Resume it as it was begun, or "
-                "name another file, or another run in this one."
+                "name another file, or, from Python, another run in this one."
             )
         if found != identity:
             row = {"id": number, "credential": identity.credential}

@@ -5,9 +5,9 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
-from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE
+from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, USAGE, StoppedAtOnceError
+from aioposthog_env.cli.streams import Words
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.version import __version__
 
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     add_commands()
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = Words()
     try:
         result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)
     except CycloptsError:
@@ -85,13 +85,17 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         return INTERRUPTED
+    except StoppedAtOnceError as stopped:
+        errors.print("Interrupted.")
+        return stopped.code
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output has gone, as with `| head`
-        return DONE
+        return DONE  # the reader of the output has gone, as with `| head`
     return result if isinstance(result, int) else DONE
 
 
 def _safe(error: PostHogEnvError) -> str:
     from rich.markup import escape
 
-    return escape(str(error))
+    from aioposthog_env.harmless import harmless
+
+    return escape("\n".join(map(harmless, str(error).split("\n"))))

@@ -84,6 +84,11 @@ class OnWorkers:
     allow_insecure: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
     "Take a queue beyond this machine that asks for no password."
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether workers make the calls."""
+        return self.workers is not None
+
 
 HERE: Final = OnWorkers()
 """This process makes the calls."""

@@ -20,6 +20,7 @@ from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.failures import what_failed
 from aioposthog_env.cli.hosts import ask_each
 from aioposthog_env.cli.output import Output, check_place
+from aioposthog_env.cli.places import check_apart, check_replaceable
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
@@ -40,6 +41,8 @@ async def export(
     """Write settings to a file that ``plan --settings`` takes."""
     output = Output(json=connection.json)
     check_place(path)
+    check_apart(ids=choice.ids_from, output=path)
+    check_replaceable(path)
     async with connect(connection) as environments:
         selected = await chosen(environments, output, ids, choice)
         read, code = await _read(environments, output, selected, connection.concurrency)
@@ -47,7 +50,7 @@ async def export(
         return code
     text = dump_settings(read, format="json" if connection.json else format)
     if path is None:
-        output.text(text.rstrip("\n"))
+        output.document(text.rstrip("\n"))
         return code
     try:
         replace_file(path, text.encode())
@@ -76,6 +79,7 @@ async def _read(
 
 async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None, report: Path | None) -> int:
     """Show where environments differ from a file, or from what most of them have."""
+    check_apart(policy=policy, ids=choice.ids_from, report=report)
     output, reporting = Output(json=connection.json), Reporting(report, "Drift of settings")
     file = None if policy is None else SettingsFile.load(policy)
 
@@ -112,16 +116,17 @@ async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, p
     if unread := sum(each.selected for each in audited.values()) - len(read):
         said += f" {unread} could not be read."
     output.say(said)
-    reporting.write(
+    code = PARTLY if rows or answers.code or any(each.code for each in audited.values()) else DONE
+    if audited and all(each.code == ERROR for each in audited.values()):
+        code = ERROR
+    return reporting.write(
         output,
         [each.host for each in audited.values()],
+        code,
         drift=[row for each in audited.values() for row in _report_rows(each, file, usual)],
         desired=desired_to_show(usual),
         notes=(said,),
     )
-    if audited and all(each.code == ERROR for each in audited.values()):
-        return ERROR
-    return PARTLY if rows or answers.code or any(each.code for each in audited.values()) else DONE
 
 
 @attrs.frozen

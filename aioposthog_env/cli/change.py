@@ -21,6 +21,7 @@ from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import has_changes, new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
+from aioposthog_env.cli.places import check_apart, check_replaceable, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -68,12 +69,14 @@ async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, 
     """Show what would change, and perhaps save it."""
     output, reporting = Output(json=connection.json), Reporting(None, "")
     check_place(save)
+    check_apart(settings=wanted.file, ids=choice.ids_from, output=save)
+    check_replaceable(save, plan=True)
     async with connect_each(connection, reporting, calls_each=1, by_id=names_ids(ids, choice)) as sites:
         plans = await _planned(sites, connection, output, ids, choice, wanted)
     if save is not None:
         for site, plan in zip(sites, plans, strict=True):
             plan.save(_plan_path(save, site))
-        command = ["aioposthog-env", "apply", str(save), *connected(connection)]
+        command = ["aioposthog-env", "apply", typed(save), *connected(connection), *_secrets_from(wanted, plans)]
         saved = ", ".join(str(_plan_path(save, site)) for site in sites)
         output.say(f"Saved as {saved}" + ("." if connection.sandbox else f"; apply it with: {shlex.join(command)}"))
     if connection.json:
@@ -130,38 +133,37 @@ def _plan_path(path: Path, site: Site) -> Path:
 async def apply(connection: Connection, path: Path | None, choice: Choice, wanted: Wanted, how: HowToApply) -> int:
     """Apply plans that were saved, or that are made now."""
     _check(path, choice, wanted)
+    place = _beside(how.journal) if path is None and how.journal is not None else path
+    files = _plan_paths(place, connection)
+    check_apart(how.journal, plan=files, settings=wanted.file, ids=choice.ids_from, report=how.report)
     if path is not None:
         check_lasts(connection)
     check_workers(connection, how.on)
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
-        _check_new(how.journal, connection)
-    output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied")
+        _check_new(how.journal, connection, wanted)
+    output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied", elsewhere=how.on.elsewhere)
     explicit = path is not None or choice == UNCHOSEN
     calls_each = 2 if how.verify else 1
     async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
         plans = await _plans(sites, connection, output, path, choice, wanted)
         for site, plan in zip(sites, plans, strict=True):
-            output.say(f"{site.words}{plan}")
+            output.say_lines(f"{site.words}{plan}")
         if not any(plan.changing or plan.unreadable for plan in plans):
             output.say("Everything is as desired.")
             return nothing_to_do(output)
         journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
+        if not how.dry_run:
+            number = counted(sum(len(plan.changing) for plan in plans), "environment")
+            confirm(output, f"change {number}", yes=how.yes, explicit=explicit)
         if journal is not None and path is None:
             path = _beside(journal)
             for site, plan in zip(sites, plans, strict=True):
                 plan.save(_plan_path(path, site))
-        if not how.dry_run:
-            confirm(
-                output,
-                f"change {counted(sum(len(plan.changing) for plan in plans), 'environment')}",
-                yes=how.yes,
-                explicit=explicit,
-            )
-        resume = [] if journal is None else _resume(connection, path, journal, plans, wanted, how)
+        resume = [] if journal is None or path is None else _resume(connection, path, journal, plans, wanted, how)
         parts = await _parts(sites, plans, connection, journal, how, resume)
         watched = await watch(output, parts)
     if journal is not None:
-        back = ["aioposthog-env", "undo", str(journal), *connected(connection)]
+        back = ["aioposthog-env", "undo", typed(journal), *connected(connection)]
         can_undo = not connection.sandbox and await has_changes(journal)
         output.say(f"Recorded in {journal}" + (f"; undo with: {shlex.join(back)}" if can_undo else "."))
     rows = [
@@ -169,11 +171,17 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         for site, plan, part in zip(sites, plans, parts, strict=True)
         for row in rows_of(watched.reports[part], site.host, plan=plan)
     ]
-    reporting.write(output, [site.host for site in sites], rows=rows)
     if how.dry_run:
         summarise(output, watched)
-        return PARTLY
-    return finish(output, watched)
+    code = PARTLY if how.dry_run else finish(output, watched)
+    return reporting.write(output, [site.host for site in sites], code, rows=rows)
+
+
+def _plan_paths(path: Path | None, connection: Connection) -> list[Path]:
+    """The files of the plans for all hosts."""
+    if path is None or len(connection.profiles) < 2:
+        return [] if path is None else [path]
+    return [path.with_name(f"{path.stem}.{name}{path.suffix}") for name in connection.profiles]
 
 
 def _beside(journal: Path) -> Path:
@@ -181,16 +189,17 @@ def _beside(journal: Path) -> Path:
     return journal.with_suffix(".plan.json")
 
 
-def _check_new(journal: Path, connection: Connection) -> None:
+def _check_new(journal: Path, connection: Connection, wanted: Wanted) -> None:
     """See that a new plan does not take the place of one that a run in the journal is to go on with.
 
     Raises:
         ConfigurationError: There is one.
     """
     kept = _beside(journal)
-    names = connection.profiles if len(connection.profiles) > 1 else ("",)
-    if any((kept.with_name(f"{kept.stem}.{name}{kept.suffix}") if name else kept).exists() for name in names):
-        command = ["aioposthog-env", "apply", str(kept), "--journal", str(journal), *connected(connection)]
+    if journal.exists() and any(one.exists() for one in _plan_paths(kept, connection)):
+        command = ["aioposthog-env", "apply", typed(kept), "--journal", typed(journal), *connected(connection)]
+        if wanted.file is not None:
+            command += ["--settings", typed(wanted.file)]
         raise ConfigurationError(
             f"{journal} has a plan already, {kept}. To go on with it: {shlex.join(command)}. For a new plan, take another "
             "journal."
@@ -237,7 +246,7 @@ async def _parts(
             keep="outcomes",
             on=workers_of(how.on),
         )
-        parts.append(site.part(run, "changing", len(plan) + len(plan.unreadable), resume))
+        parts.append(site.part(run, "changing", len(plan) + len(plan.unreadable), resume, elsewhere=how.on.elsewhere))
     return parts
 
 
@@ -263,7 +272,7 @@ async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -
         names = sorted({name for one in plan for name in one.withheld})
         raise ConfigurationError(
             f"{path} does not hold the values of {', '.join(names)}, which are secrets. Give the file of settings that it was "
-            f"made from again: apply {path} --settings FILE"
+            f"made from again: apply {shlex.quote(typed(path))} --settings FILE"
         )
     desired = SettingsFile.load(wanted.file).desired
     read = await environments.each(lacking).retrieve()
@@ -271,13 +280,19 @@ async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -
     return plan.with_secrets({one.ref.id: desired(one.value) for one in read if one.value is not None})
 
 
+def _secrets_from(wanted: Wanted, plans: Sequence[Plan]) -> list[str]:
+    """The arguments that give the sensitive values of plans again, which a saved plan does not hold."""
+    if wanted.file is None or not any(change.sensitive for plan in plans for one in plan for change in one.changes):
+        return []
+    return ["--settings", typed(wanted.file)]
+
+
 def _resume(
-    connection: Connection, path: Path | None, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
+    connection: Connection, path: Path, journal: Path, plans: Sequence[Plan], wanted: Wanted, how: HowToApply
 ) -> list[str]:
     """The command that goes on with a run."""
-    words = ["aioposthog-env", "apply", str(path), "--journal", str(journal), *connected(connection)]
-    if wanted.file is not None and any(change.sensitive for plan in plans for one in plan for change in one.changes):
-        words += ["--settings", str(wanted.file)]
+    words = ["aioposthog-env", "apply", typed(path), "--journal", typed(journal), *connected(connection)]
+    words += _secrets_from(wanted, plans)
     if how.canary:
         words += ["--canary", str(how.canary)]
     if how.verify:
@@ -296,6 +311,6 @@ async def set_settings(connection: Connection, what: Sequence[str], report: Path
     async with connect_each(connection, reporting, calls_each=1, by_id=True) as (site,):
         run = site.environments.each(ids, concurrency=connection.concurrency, keep="outcomes").update(settings)
         watched = await watch(output, [site.part(run, "changing", len(set(ids)))])
-    reporting.write(output, [site.host], rows=rows_of(watched.report, site.host))
     show_outcomes(output, watched)
-    return finish(output, watched)
+    code = finish(output, watched)
+    return reporting.write(output, [site.host], code, rows=rows_of(watched.report, site.host))

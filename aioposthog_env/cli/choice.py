@@ -1,6 +1,5 @@
 """The environments that the arguments of a command mean."""
 
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,6 +7,7 @@ from aioposthog_env.bulk.selection import Selected, Selection
 from aioposthog_env.bulk.where import Where
 from aioposthog_env.cli.arguments import Choice
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.streams import from_stdin
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
 
@@ -30,7 +30,7 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     if choice.ids_from is None:
         return tuple(ids)
     try:
-        text = sys.stdin.read() if str(choice.ids_from) == "-" else choice.ids_from.read_text()
+        text = from_stdin() if str(choice.ids_from) == "-" else choice.ids_from.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
     words = text.split()

@@ -2,9 +2,10 @@
 
 import contextlib
 import signal
-import sys
+import unicodedata
 
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.streams import is_terminal, stdin, takes_everything
 from aioposthog_env.errors import ConfigurationError
 
 
@@ -26,12 +27,18 @@ def confirm(output: Output, phrase: str, *, yes: bool, explicit: bool) -> None:
         raise ConfigurationError(
             "--yes goes with explicit ids only, so that a condition cannot reach further than was thought."
         )
-    if not sys.stdin.isatty():
+    if not is_terminal(stdin()):
         remedy = "Add --yes." if explicit else "Name the ids and add --yes."
         raise ConfigurationError(f"This asks for confirmation, and there is no terminal. {remedy}")
-    output.ask(f"Type {phrase!r} to go on: ")
-    if _line().strip() != phrase:
+    output.ask(f"Type '{phrase}' to go on: ")
+    if unicodedata.normalize("NFC", _line().strip()) != unicodedata.normalize("NFC", phrase):
         raise ConfigurationError("Not confirmed; nothing was changed.")
+
+
+def named(id: int, name: str) -> str:
+    """What is typed to mean an environment: its name, or its id where the name cannot be seen or typed as it is."""
+    plain = bool(name) and name.isprintable() and name == " ".join(name.split())
+    return name if plain and (name.isascii() or takes_everything(stdin())) else str(id)
 
 
 def _line() -> str:
@@ -39,9 +46,14 @@ def _line() -> str:
     try:
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
     except ValueError:  # not in the main thread
-        return sys.stdin.readline()
+        return _read()
     try:
-        return sys.stdin.readline()
+        return _read()
     finally:
         with contextlib.suppress(TypeError):  # it was set by something other than Python
             signal.signal(signal.SIGINT, before)
+
+
+def _read() -> str:
+    stream = stdin()
+    return "" if stream is None else stream.readline()

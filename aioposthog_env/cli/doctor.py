@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeAlias
@@ -48,7 +49,7 @@ class Finding:
 
 async def doctor(connection: Connection, ids: Sequence[int], *, other_region: bool = False) -> int:
     """Look at everything, with the key and with the session where both are at hand, and say what to do."""
-    output, findings, reached = Output(json=connection.json), list[Finding](), list[bool]()
+    output, findings, reached = Output(json=connection.json), list[tuple[str, Finding]](), list[bool]()
     for name in connection.profiles or (None,):
         seen = list[Finding]()
         at = replace(connection, profile=name)
@@ -57,14 +58,16 @@ async def doctor(connection: Connection, ids: Sequence[int], *, other_region: bo
             reached.append(await _examine(at, ids, seen, session=False, other_region=other_region))
         if with_session:
             reached.append(await _examine(at, ids, seen, session=True, other_region=other_region))
-        findings += dict.fromkeys(seen)
+        findings += [(name or "", one) for one in dict.fromkeys(seen)]
+    several = len(connection.profiles) > 1
     if connection.json:
-        output.data([attrs.asdict(one) for one in findings])
+        output.data([{**({"profile": name} if several else {}), **attrs.asdict(one)} for name, one in findings])
     else:
-        output.table(("", "finding", "what to do"), [(one.level, one.what, one.remedy) for one in findings])
+        rows = [(*((name,) if several else ()), one.level, one.what, one.remedy) for name, one in findings]
+        output.table((*(("profile",) if several else ()), "", "finding", "what to do"), rows)
     if not any(reached):
         return ERROR
-    return PARTLY if any(one.level == "problem" for one in findings) else DONE
+    return PARTLY if any(one.level == "problem" for _, one in findings) else DONE
 
 
 async def _examine(
@@ -72,7 +75,14 @@ async def _examine(
 ) -> bool:
     """Look with one credential; whether anything could be asked with it."""
     events = list[Event]()
-    async with connect(connection, session=session, hooks=[events.append]) as environments:
+    async with AsyncExitStack() as stack:
+        try:
+            environments = await stack.enter_async_context(connect(connection, session=session, hooks=[events.append]))
+        except PostHogEnvError as error:
+            if connection.profile is None or connection.host is not None or connection.sandbox:
+                raise
+            findings.append(Finding("problem", str(error), "See to the credential of the profile: aioposthog-env config check"))
+            return False
         findings.append(Finding("ok", f"the host is {environments.host}"))
         reached, seen = await _reach(environments)
         if not reached:

@@ -89,7 +89,7 @@ async def ask_each(
         raise failed[names[0]]
     for name in names:
         if name in failed:
-            output.say(f"{name}: {failed[name]}")
+            output.say_lines(f"{name}: {failed[name]}")
     return Answers({name: done[name] for name in names if name in done}, PARTLY if failed else DONE, several=True)
 
 
@@ -141,10 +141,18 @@ class Site:
         """The arguments that name it, for a command that is to be typed next."""
         return connected(self.connection)
 
-    def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = ()) -> Part[T]:
-        """Its part of the run."""
+    def part(self, run: BulkRun[T], what: str, total: int, resume: Sequence[str] = (), *, elsewhere: bool = False) -> Part[T]:
+        """Its part of the run.
+
+        Args:
+            run: The run.
+            what: What it does, in a word.
+            total: How many environments it has.
+            resume: The command that goes on.
+            elsewhere: Whether workers make the calls, so that the limiter of this process tells nothing of them.
+        """
         self.told.total = total
-        bar = Bar(f"{self.words}{what}", self.told, self.environments.limiter)
+        bar = Bar(f"{self.words}{what}", self.told, None if elsewhere else self.environments.limiter)
         # An embedded PostHog ends with the command. What goes on would reach whatever the variables name.
         return Part(run=run, bar=bar, profile=self.label, resume=() if self.connection.sandbox else resume)
 
@@ -198,7 +206,7 @@ async def at_each(sites: Sequence[Site], output: Output, work: Callable[[Site], 
             group.start_soon(one, site)
     errors = [(site, failed[site]) for site in sites if site in failed]
     for site, error in errors[1:]:
-        output.say(f"{site.words}{error}")
+        output.say_lines(f"{site.words}{error}")
     if errors:
         site, error = errors[0]
         error.message = f"{site.words}{error.message}"

@@ -5,6 +5,7 @@ profile, by one of several, or by a variable.
 """
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 import anyio
 from platformdirs import user_state_path
 
-from aioposthog_env.api.endpoints import UPDATE
+from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, UPDATE
 from aioposthog_env.bulk.journal import Journal, RunSummary
 from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, ERROR, PARTLY
@@ -22,6 +23,7 @@ from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, connect_each
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.places import check_apart, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
 from aioposthog_env.errors import ConfigurationError, JournalError
@@ -32,11 +34,12 @@ from aioposthog_env.reports.rows import rows_of
 async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool, report: Path | None) -> int:
     """Give back what runs have changed: at one host the run that was named, else the only one there is."""
     check_lasts(connection)
+    check_apart(path, report=report)
     output, reporting = Output(json=connection.json), Reporting(report, "Settings given back")
     journal = Journal(path)
     held = await journal.runs()
     if run is not None and run not in {one.name for one in held}:
-        raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {path}")
+        raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {shlex.quote(typed(path))}")
     async with connect_each(connection, reporting, calls_each=2, by_id=run is not None) as sites:
         undone = [(site, _changes_at(held, path, site, run)) for site in sites]
         total = 0
@@ -50,14 +53,14 @@ async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool
                 site.environments.undo(journal, run=one.name, adopt=True, concurrency=connection.concurrency, keep="outcomes"),
                 "undoing",
                 _changed(one),
-                ["aioposthog-env", "undo", str(path), "--run", one.name, *site.arguments, "--yes"],
+                ["aioposthog-env", "undo", typed(path), "--run", one.name, *site.arguments, "--yes"],
             )
             for site, one in undone
         ]
         watched = await watch(output, parts)
         rows = [row for site, part in zip(sites, parts, strict=True) for row in rows_of(watched.reports[part], site.host)]
-    reporting.write(output, [site.host for site in sites], rows=rows)
-    return finish(output, watched)
+    code = finish(output, watched)
+    return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
 def _changes_at(held: Sequence[RunSummary], path: Path, site: Site, run: str | None) -> RunSummary:
@@ -71,7 +74,7 @@ def _changes_at(held: Sequence[RunSummary], path: Path, site: Site, run: str | N
     if not own:
         raise ConfigurationError(
             f"{path} holds no run that changed settings at {site.host}, and nothing else can be undone. "
-            f"See: aioposthog-env runs {path}"
+            f"See: aioposthog-env runs {shlex.quote(typed(path))}"
         )
     names = ", ".join(one.name for one in own)
     raise ConfigurationError(f"{path} holds several runs that changed settings at {site.host}: add --run with one of {names}.")
@@ -175,14 +178,16 @@ async def runs(connection: Connection, places: Sequence[Path]) -> int:
         output.table(("journal", "run", "started", "host", "endpoint", "outcomes"), shown)
         output.say(counted(len(rows), "run"))
     for row, counts in zip(rows, every, strict=True):
-        if any(counts.get(state) for state in _UNFINISHED):
+        # What was skipped because it has changed is skipped again; a backup that is too young becomes older.
+        waits = counts.get("skipped") and row["endpoint"] == DELETE_SECRET_TOKEN_BACKUP.name
+        if waits or any(counts.get(state) for state in _UNFINISHED):
             output.say(f"{row['journal']}, run {row['run']}: not finished; what began it goes on with the same --journal")
     if not unreadable:
         return DONE
     return PARTLY if rows else ERROR
 
 
-_UNFINISHED: Final = ("intended", "unfinished", "failed", "unknown", "skipped")
+_UNFINISHED: Final = ("intended", "unfinished", "failed", "unknown")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -1,7 +1,6 @@
 """How far a run is, live on a terminal: how many are done, the windows of the rate limit, and how long it still takes."""
 
 import contextlib
-import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.streams import is_terminal, stdout
 from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
 from aioposthog_env.telemetry import Event, RetryScheduled
 
@@ -143,7 +143,7 @@ async def live(output: Output, bars: Sequence[Bar]) -> AsyncGenerator[Callable[[
         yield lambda bar, outcome: bar.told.add(outcome)
         return
     # What goes to a file or a pipe must not be caught for the terminal.
-    with _Display(*_COLUMNS, console=output.words, redirect_stdout=sys.stdout.isatty()) as display:
+    with _Display(*_COLUMNS, console=output.words, redirect_stdout=is_terminal(stdout())) as display:
         tasks = {bar: display.add_task(escape(bar.what), total=bar.told.total) for bar in bars}
         seen, words = dict.fromkeys(bars, anyio.current_time()), dict.fromkeys(bars, "")
 

@@ -1,14 +1,12 @@
 """A bulk run as a person watches it: progress, outcomes as they come, and what Ctrl-C does.
 
-The first Ctrl-C begins no further environment and lets what is in flight finish, so that nothing is left in doubt. The second
-cancels at once; then the journal says what is in doubt.
+The first Ctrl-C, or SIGTERM, begins no further environment and lets what is in flight finish, so that nothing is left in
+doubt. The second cancels at once; then the journal says what is in doubt.
 """
 
 import asyncio
-import contextlib
 import shlex
-import signal
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -16,11 +14,12 @@ import attrs
 
 from aioposthog_env.bulk.outcome import BulkReport, Collected, Outcome
 from aioposthog_env.bulk.run import BulkRun
-from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY
+from aioposthog_env.cli import DONE, ERROR, INTERRUPTED, PARTLY, StoppedAtOnceError
 from aioposthog_env.cli.arguments import Connection
-from aioposthog_env.cli.failures import what_failed
+from aioposthog_env.cli.failures import helped_by_going_on, what_failed
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Bar, live
+from aioposthog_env.cli.signals import code_of, stopping
 from aioposthog_env.errors import PostHogEnvError
 
 T = TypeVar("T")
@@ -50,13 +49,13 @@ class Watched:
     Attributes:
         reports: Part by part, what became of its environments.
         seconds: How long all took.
-        interrupted: Whether somebody pressed Ctrl-C.
+        interrupted: The exit code where somebody pressed Ctrl-C, or SIGTERM came; else 0.
         failed: The parts that failed as a whole, when others did not.
     """
 
     reports: dict[Part[Any], BulkReport[Any]]
     seconds: float
-    interrupted: bool
+    interrupted: int
     failed: dict[Part[Any], PostHogEnvError] = attrs.field(factory=dict["Part[Any]", PostHogEnvError])
 
     @property
@@ -76,6 +75,7 @@ async def watch(output: Output, parts: Sequence[Part[Any]]) -> Watched:
     reports: dict[Part[Any], BulkReport[Any]] = {}
     failed: dict[Part[Any], PostHogEnvError] = {}
     began = asyncio.get_running_loop().time()
+    output.begin_changes()
 
     async def follow(part: Part[Any], step: Callable[[Bar, Outcome[Any]], None]) -> None:
         collected: Collected[Any] = Collected("outcomes")
@@ -90,7 +90,12 @@ async def watch(output: Output, parts: Sequence[Part[Any]]) -> Watched:
             failed[part] = error
         reports[part] = collected.report(asyncio.get_running_loop().time() - began, part.run.stopped_by)
 
-    with interruptible(output, [part.run for part in parts]) as interrupts:
+    def stop() -> None:
+        for part in parts:
+            part.run.stop()
+
+    task = asyncio.current_task()
+    with stopping(output, stop, lambda: task is not None and task.cancel()) as received:
         try:
             async with live(output, [part.bar for part in parts]) as step, anyio.create_task_group() as group:
                 for part in parts:
@@ -98,41 +103,16 @@ async def watch(output: Output, parts: Sequence[Part[Any]]) -> Watched:
         except asyncio.CancelledError:
             for command in _commands(parts):
                 output.say(f"Stopped at once; the journal says what is in doubt. To go on: {command}")
-            raise
+            raise StoppedAtOnceError(code_of(received) or INTERRUPTED) from None
     if len(failed) == len(parts):
         raise failed[parts[0]]
     in_order = {part: reports[part] for part in parts}
-    return Watched(in_order, asyncio.get_running_loop().time() - began, bool(interrupts), failed)
+    return Watched(in_order, asyncio.get_running_loop().time() - began, code_of(received), failed)
 
 
 def _commands(parts: Iterable[Part[Any]]) -> list[str]:
     """The commands that go on, each once."""
     return list(dict.fromkeys(shlex.join(part.resume) for part in parts if part.resume))
-
-
-@contextlib.contextmanager
-def interruptible(output: Output, runs: Sequence[BulkRun[Any]]) -> Generator[list[int], None, None]:
-    """Inside, Ctrl-C stops the runs, and a second one cancels them. Gives a list that holds the interrupts."""
-    loop, task, interrupts = asyncio.get_running_loop(), asyncio.current_task(), list[int]()
-
-    def interrupt() -> None:
-        interrupts.append(1)
-        if len(interrupts) == 1:
-            output.say("Finishing what is in flight; another Ctrl-C stops at once.")
-            for run in runs:
-                run.stop()
-        elif task is not None:
-            task.cancel()
-
-    try:
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-    except (NotImplementedError, RuntimeError, ValueError):  # not on this system, or not in the main thread
-        yield interrupts
-        return
-    try:
-        yield interrupts
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
 
 
 def described(outcome: Outcome[Any], profile: str = "") -> dict[str, object]:
@@ -161,13 +141,19 @@ def finish(output: Output, watched: Watched) -> int:
             output.say(f"{part.profile} {line}" if part.profile else line)
     summarise(output, watched)
     unfinished = [part for part, report in watched.reports.items() if part in watched.failed or not _is_done(report)]
-    for command in _commands(unfinished):
+    for command in _commands(part for part in unfinished if _goes_on(part, watched)):
         output.say(f"To go on: {command}")
+    if output.lost:
+        output.say(f"Standard output could not be written, so something is missing there: {output.lost}.")
     if watched.interrupted:
-        return INTERRUPTED
+        return watched.interrupted
     if not unfinished:
-        return DONE
+        return ERROR if output.lost else DONE
     return PARTLY if watched.report.succeeded or watched.report.unchanged else ERROR
+
+
+def _goes_on(part: Part[Any], watched: Watched) -> bool:
+    return part in watched.failed or any(map(helped_by_going_on, watched.reports[part]))
 
 
 def _is_done(report: BulkReport[Any]) -> bool:
@@ -193,7 +179,9 @@ def summarise(output: Output, watched: Watched) -> None:
     report = watched.report
     output.say(str(report))
     if output.json:
-        output.line({"summary": {**report.counts, "seconds": round(report.seconds, 1), "interrupted": watched.interrupted}})
+        output.line(
+            {"summary": {**report.counts, "seconds": round(report.seconds, 1), "interrupted": bool(watched.interrupted)}}
+        )
 
 
 def nothing_to_do(output: Output) -> int:
@@ -202,7 +190,7 @@ def nothing_to_do(output: Output) -> int:
     Returns:
         The exit code.
     """
-    summarise(output, Watched({}, 0.0, interrupted=False))
+    summarise(output, Watched({}, 0.0, interrupted=0))
     return DONE
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aioposthog_env.cli import DONE
 from aioposthog_env.cli.output import Output, check_place
-from aioposthog_env.cli.signals import when_stopped
+from aioposthog_env.cli.signals import receiving
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.plural import counted
 from aioposthog_env.sandbox import Sandbox
@@ -25,7 +25,6 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
     except OSError as error:
         raise ConfigurationError(f"Port {port} cannot be used: {error.strerror}.") from None
     stopped = asyncio.Event()
-    when_stopped(stopped.set)
     try:
         everything, reading = sandbox.key(), sandbox.key("project:read")
         session = sandbox.session()
@@ -53,7 +52,8 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
             output.text("\n".join(f"export {name}={value}" for name, value in variables.items()))
         output.flush()
         output.say(f"{counted(len(sandbox.environment_ids), 'environment')}; Ctrl-C or SIGTERM ends it.")
-        await stopped.wait()
+        with receiving(lambda _: stopped.set()):
+            await stopped.wait()
     finally:
         if save is not None:
             sandbox.save(save)

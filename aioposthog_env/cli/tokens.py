@@ -19,11 +19,12 @@ from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
 from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
 from aioposthog_env.cli.choice import names_ids
-from aioposthog_env.cli.confirm import confirm
+from aioposthog_env.cli.confirm import confirm, named
 from aioposthog_env.cli.connect import check_kind
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import new_journal, runs_at
 from aioposthog_env.cli.output import Output
+from aioposthog_env.cli.places import check_apart, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, exact, finish, nothing_to_do, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -41,6 +42,7 @@ class Destructive:
         endpoint: What is called.
         session: Whether the call takes a session only.
         arguments: What it was given, for the command that resumes it.
+        sink: The file of the new secrets, where there are any.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Destructive:
     endpoint: Endpoint
     session: bool = True
     arguments: Sequence[str] = ()
+    sink: Path | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +81,9 @@ async def run_on(
 ) -> int:
     """Select, confirm, run, and say how to go on."""
     check_workers(connection, how.on)
-    output, reporting = Output(json=connection.json), Reporting(how.report, f"aioposthog-env {command.name}")
+    check_apart(how.journal, sink=command.sink, ids=choice.ids_from, report=how.report)
+    output = Output(json=connection.json)
+    reporting = Reporting(how.report, f"aioposthog-env {command.name}", elsewhere=how.on.elsewhere)
     by_id = names_ids(ids, choice)
     async with connect_each(connection, reporting, calls_each=2, by_id=by_id, session=command.session) as sites:
         for site in sites:
@@ -88,7 +93,8 @@ async def run_on(
         every = [one for some in selected for one in some]
         if not every:
             return nothing_to_do(output)
-        phrase = f"{command.verb} {every[0].name if len(every) == 1 else f'{len(every)} environments'}"
+        one = named(every[0].ref.id, every[0].name) if len(every) == 1 else f"{len(every)} environments"
+        phrase = f"{command.verb} {one}"
         confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
         path = how.journal or new_journal(command.name)
         parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start, how.on)
@@ -99,8 +105,8 @@ async def run_on(
         for site, some, part in zip(sites, selected, parts, strict=True)
         for row in rows_of(watched.reports[part], site.host, {one.ref.id: one.name for one in some})
     ]
-    reporting.write(output, [site.host for site in sites], rows=rows)
-    return finish(output, watched)
+    code = finish(output, watched)
+    return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
 async def _parts(
@@ -125,16 +131,16 @@ async def _parts(
             on=workers_of(on),
         )
         resume = ["aioposthog-env", command.name, *(str(one.ref.id) for one in some), *command.arguments]
-        resume += ["--journal", str(path), *same_workers(on), *site.arguments, "--yes"]
-        parts.append(site.part(start(each), command.doing, len(some), resume))
+        resume += ["--journal", typed(path), *same_workers(on), *site.arguments, "--yes"]
+        parts.append(site.part(start(each), command.doing, len(some), resume, elsewhere=on.elsewhere))
     return parts
 
 
 async def rotate(connection: Connection, ids: Sequence[int], choice: Choice, *, sink: Path, verify: bool, how: How) -> int:
     """Rotate secret tokens, and hand the new ones to a file."""
-    arguments = ["--sink", str(sink), *(["--verify"] if verify else [])]
+    arguments = ["--sink", typed(sink), *(["--verify"] if verify else [])]
     command = Destructive(
-        name="rotate-secrets", verb="rotate", doing="rotating", endpoint=ROTATE_SECRET_TOKEN, arguments=arguments
+        name="rotate-secrets", verb="rotate", doing="rotating", endpoint=ROTATE_SECRET_TOKEN, arguments=arguments, sink=sink
     )
     return await run_on(
         command,

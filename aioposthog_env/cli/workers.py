@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import attrs
@@ -12,12 +14,14 @@ from aioposthog_env.cli import DONE
 from aioposthog_env.cli.arguments import QUEUE, Connection, OnWorkers
 from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.signals import when_stopped
+from aioposthog_env.cli.signals import code_of, stopping
 from aioposthog_env.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from aioposthog_env.workers import Workers
 
+_OUTAGE: Final = 30.0
+"""Seconds without a word of the task engine after which another word of it is about another outage."""
 PASSWORD: Final = "AIOPOSTHOG_ENV_REDIS_PASSWORD"  # noqa: S105  the name of the variable
 
 
@@ -54,18 +58,48 @@ async def run(connection: Connection, how: HowToWork) -> int:
             )
         )
         output.say(f"Working for {environments.host}, from {shown(url)}, {connection.concurrency} jobs at a time.")
-        asked = list[int]()
-
-        def stop() -> None:
-            asked.append(1)
-            if len(asked) == 1:
-                output.say("Finishing what is in flight; another Ctrl-C stops at once.")
-            working.cancel()
-
-        when_stopped(stop)
-        with contextlib.suppress(asyncio.CancelledError):
+        with (
+            told_once(output, shown(url)),
+            stopping(output, working.cancel, working.cancel) as received,
+            contextlib.suppress(asyncio.CancelledError),
+        ):
             await working
+    if len(received) > 1:
+        output.say("Stopped at once; other workers take up what was in flight.")
+        return code_of(received)
     return DONE
+
+
+class _Outages(logging.StreamHandler[TextIO]):
+    """Prints what the task engine logs; that Redis is away, which it logs each second, once for each outage."""
+
+    def __init__(self, output: Output, server: str) -> None:
+        super().__init__()
+        self.setLevel(logging.WARNING)
+        self._output = output
+        self._server = server
+        self._until = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "Redis" not in record.getMessage():
+            super().emit(record)
+            return
+        if record.created > self._until:
+            self._output.say(f"Redis at {self._server} cannot be reached; trying again.")
+        self._until = record.created + _OUTAGE
+
+
+@contextlib.contextmanager
+def told_once(output: Output, server: str) -> Generator[None, None, None]:
+    """Inside, an outage of Redis is told once."""
+    engine, handler = logging.getLogger("docket"), _Outages(output, server)
+    engine.addHandler(handler)
+    engine.propagate = False
+    try:
+        yield
+    finally:
+        engine.propagate = True
+        engine.removeHandler(handler)
 
 
 def check_workers(connection: Connection, on: OnWorkers) -> None:

@@ -371,7 +371,7 @@ class Conversation:
         waiter.fail(
             RateLimiterUnavailableError(
                 f"The shared rate limit at {self._server} cannot be had: {error}. Nothing was sent. See whether Redis runs and "
-                "its password is right; RedisRateLimiter(fallback='local_share') goes on without it."
+                "its password is right. From Python, RedisRateLimiter(fallback='local_share') goes on without it."
             )
         )
 

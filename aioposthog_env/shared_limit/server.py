@@ -40,7 +40,13 @@ class Server:
 
     def __init__(self, url: str, *, ca_file: str | None, allow_insecure: bool, timeout: float) -> None:
         danger = "who can write there can stop all calls or lift the limit"
-        self._url = checked_address(url, danger=danger, allow_insecure=allow_insecure)
+        self._url = checked_address(
+            url,
+            danger=danger,
+            variable="in the variable POSTHOG_LIMITER",
+            allow="say allow_insecure=True from Python",
+            allow_insecure=allow_insecure,
+        )
         try:
             # Importing takes a while, so it is done here rather than in the loop.
             self._client: Any = import_module("redis.asyncio").Redis

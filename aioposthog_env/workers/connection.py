@@ -19,7 +19,13 @@ def checked_url(url: str, *, allow_insecure: bool = False) -> str:
     Raises:
         ConfigurationError: See ``checked_address``.
     """
-    return checked_address(url, danger="whoever can write there can run code on the workers", allow_insecure=allow_insecure)
+    return checked_address(
+        url,
+        danger="whoever can write there can run code on the workers",
+        variable="the password in AIOPOSTHOG_ENV_REDIS_PASSWORD",
+        allow="say allow_insecure=True (--allow-insecure)",
+        allow_insecure=allow_insecure,
+    )
 
 
 def for_engine(url: str) -> str:

@@ -61,9 +61,9 @@ def interrupted(line: str, when: Callable[[str], bool]) -> Ran:
     return Ran(code, out.getvalue(), err.getvalue())
 
 
-def at_a_terminal(line: str, monkeypatch: pytest.MonkeyPatch) -> Ran:
-    """Run it at a terminal of 200 columns, where somebody types what is asked for. All it shows counts as ``err``."""
-    monkeypatch.setenv("COLUMNS", "200")
+def at_a_terminal(line: str, monkeypatch: pytest.MonkeyPatch, *, columns: int = 200) -> Ran:
+    """Run it at a terminal, where somebody types what is asked for. All it shows counts as ``err``."""
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     parent, child = pty.openpty()
     seen: list[str] = []

@@ -1,5 +1,6 @@
 """The commands that plan, change, undo and rotate, as a person uses them."""
 
+import io
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import time
 import tomllib
+import unicodedata
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -300,8 +302,40 @@ def test_the_name_is_typed_before_a_rotation(served: Sandbox, tmp_path: Path) ->
     assert served.effects["rotate_secret_token", 2] == 1
 
 
-@pytest.mark.parametrize("interrupts", [1, 2])
-def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(served: Sandbox, interrupts: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("C:\\prod", "delete C:\\prod"),
+        ("it's", "delete it's"),
+        ("東京", "delete 東京"),
+        ("no\u00a0break", "delete 2"),
+        ("fam\u200dily", "delete 2"),
+        ("blank ", "delete 2"),
+        ("two  blanks", "delete 2"),
+        ("\x1b[2J", "delete 2"),
+        ("cafe\u0301", "delete caf\u00e9"),
+    ],
+)
+def test_any_name_can_be_confirmed(
+    served: Sandbox, name: str, typed: str, monkeypatch: pytest.MonkeyPatch, capfd: Output
+) -> None:
+    served.environment(2).settings["name"] = name
+    with io.StringIO(f"{typed}\n") as keys:
+        monkeypatch.setattr(keys, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", keys)
+        assert run(["delete", "2"]) == 0
+    asked = unicodedata.normalize("NFC", capfd.readouterr().err)
+    assert f"Type '{typed}' to go on: " in asked
+    assert served.effects["delete", 2] == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "interrupts", "code"),
+    [(signal.SIGINT, 1, 130), (signal.SIGINT, 2, 130), (signal.SIGTERM, 1, 143), (signal.SIGTERM, 2, 143)],
+)
+def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(
+    served: Sandbox, number: signal.Signals, interrupts: int, code: int, tmp_path: Path
+) -> None:
     plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
     assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
     served.fault("delay_before_effect", "update", before=2.0, times=None)
@@ -313,10 +347,10 @@ def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(served: Sandb
         time.sleep(0.02)  # until the URL style is asked for, right before the first change
     time.sleep(0.5)
     for _ in range(interrupts):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.1)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "Traceback" not in said
     done = [id for id in range(1, 6) if served.effects["setting timezone", id]]
     if interrupts == 1:

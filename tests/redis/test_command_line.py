@@ -29,4 +29,10 @@ def test_a_password_is_no_argument(capfd: pytest.CaptureFixture[str], monkeypatc
         assert "grandmother" not in told
     monkeypatch.setenv("POSTHOG_LIMITER", "redis://redis.internal")
     assert run(["list", "--sandbox"]) == 2
-    assert "asks for no password" in capfd.readouterr().err
+    said = " ".join(capfd.readouterr().err.split())
+    assert "asks for no password" in said
+    assert "on the command line in the variable POSTHOG_LIMITER" in said
+    monkeypatch.delenv("POSTHOG_LIMITER")
+    for typed in ("127.0.0.1:18020", "foo"):
+        assert run(["list", "--sandbox", "--limiter", typed]) == 2
+        assert f"'{typed}' is no address of Redis" in capfd.readouterr().err

@@ -39,7 +39,11 @@ def test_workers_apply_and_rotate(
             captured = capfd.readouterr()
             lines = [json.loads(line) for line in captured.out.splitlines()]
             assert lines[-1]["summary"]["succeeded"] == 6
-            assert len(json.loads(page.read_text())["rows"]) == 6
+            report = json.loads(page.read_text())
+            attempts = sum(row["attempts"] for row in report["rows"])
+            assert attempts >= 12  # to read and to change each
+            assert report["requests"] == []
+            assert [f"the rows hold {attempts} attempts" in note for note in report["notes"]] == [True]
             sink = tmp_path / "secrets.jsonl"
             rotating = ["rotate-secrets", "1", "2", "--sink", str(sink), "--yes", "--workers", redis, "--queue", "sessions"]
             assert run(rotating) == 0
@@ -70,11 +74,15 @@ def test_a_queue_that_is_not_there_is_an_error_and_not_waited_for(
         assert run(["apply", plan, "--yes", "--workers", nowhere]) == 1
         monkeypatch.delenv("AIOPOSTHOG_ENV_REDIS_PASSWORD")
         assert run(["apply", plan, "--yes", "--workers", "redis://redis.example.com"]) == 2
+        assert run(["apply", plan, "--yes", "--workers", "foo"]) == 2
         assert time.monotonic() - began < 30
     said = capfd.readouterr().err
     assert "cannot be used" in said
+    assert "'foo' is no address of Redis" in said
     assert "hunter2" not in said
     assert "can run code on the workers" in said
+    assert "on the command line the password in AIOPOSTHOG_ENV_REDIS_PASSWORD" in said
+    assert "(--allow-insecure)" in said
 
 
 @pytest.mark.parametrize("address", ["redis://:hunter2@127.0.0.1:1", "rediss://127.0.0.1:1?password=hunter2"])
@@ -113,3 +121,51 @@ def test_workers_of_one_queue_serve_one_host(
         assert " ".join(capfd.readouterr().err.split()).count("one profile") == 2
         assert not us.calls
         assert not eu.calls
+
+
+def test_a_worker_that_is_stopped_twice_says_what_it_leaves(
+    redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with serving(1, lacking_anonymize_ips=1) as sandbox:
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        sandbox.fault("delay_before_effect", "update", before=20)
+        plan = str(tmp_path / "plan.json")
+        assert run(["plan", "1", "--set", "anonymize_ips=true", "-o", plan]) == 3
+        started = [
+            subprocess.Popen([*CLI, *command], stderr=subprocess.PIPE)
+            for command in (["workers", "run", "--redis", redis], ["apply", plan, "--yes", "--workers", redis])
+        ]
+        worker, coordinator = started
+        try:
+            deadline = time.monotonic() + 20
+            while sandbox.pending_faults and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for _ in range(2):
+                worker.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+            said = worker.communicate(timeout=10)[1].decode()
+        finally:
+            for process in started:
+                process.kill()
+            coordinator.communicate(timeout=10)
+    assert worker.returncode == 143
+    assert "Stopped at once; other workers take up what was in flight." in said
+    assert "Traceback" not in said
+
+
+def test_a_worker_tells_once_that_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTHOG_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", "phx_" + "a" * 40)
+    worker = subprocess.Popen([*CLI, "workers", "run", "--redis", "redis://127.0.0.1:1"], stderr=subprocess.PIPE)
+    assert worker.stderr is not None
+    said = [worker.stderr.readline().decode() for _ in range(2)]
+    time.sleep(2.5)
+    worker.send_signal(signal.SIGTERM)
+    said += worker.communicate(timeout=20)[1].decode().splitlines()
+    assert worker.returncode == 0
+    assert said[1:] == [
+        "Redis at redis://127.0.0.1:1 cannot be reached; trying again.\n",
+        "Finishing what is in flight; another Ctrl-C stops at once.",
+    ]
