@@ -26,7 +26,7 @@ class Output:
     def __init__(self, *, json: bool) -> None:
         self.json = json
         self.words: Console = Words()
-        self.lost = ""
+        self.lost: str = ""
         self._data = Console(highlight=False)
         self._changes = False
 

@@ -110,9 +110,9 @@ class Conversation:
     ) -> None:
         self.identity: str | None = None
         self.told: Told | None = None
-        self.told_at = -math.inf
-        self.apart = False
-        self.acquired = 0
+        self.told_at: float = -math.inf
+        self.apart: bool = False
+        self.acquired: int = 0
 
         self._server = server
         self._limits = limits
