@@ -16,18 +16,15 @@ from typing import Any, Final, cast
 
 import anyio
 import attrs
-import msgspec
 
 from aioposthog_env import recovery
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import CREATE, RETRIEVE, UPDATE, Endpoint, Repeat, Target
-from aioposthog_env.api.era import Era, era_of_payload
+from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import (
     Place,
     Style,
-    Verdict,
-    candidates,
     judge,
     path,
     probe_of,
@@ -57,6 +54,7 @@ from aioposthog_env.policy.delivery import (
 )
 from aioposthog_env.policy.retry import Again, Attempts, ReadBack, decide
 from aioposthog_env.policy.retry_after import http_date
+from aioposthog_env.probing import learn_era, probe_styles
 from aioposthog_env.sending import Host, Options, Request, Sender
 from aioposthog_env.telemetry import (
     ReadBackDecided,
@@ -181,7 +179,7 @@ class Exchange:
                 self._answered = True
                 self._host.budget.give_back()
                 if call.endpoint is RETRIEVE and routes.era is Era.UNKNOWN:
-                    self._learn_era(delivery.reply, style)
+                    learn_era(routes, delivery.reply, style)
                 return delivery.reply if self._reading is None else await self._showing_the_effect(delivery.reply, style)
             if isinstance(delivery, Refused):
                 reply = delivery.reply
@@ -239,7 +237,7 @@ class Exchange:
     async def _look(self, style: Style, *, marks: bool) -> Reply:
         """Read the environment and keep what was seen."""
         reply = await self._read_safely(style)
-        self._learn_era(reply, style)
+        learn_era(self._host.routes, reply, style)
         self._take_note(reply)
         if self._before is None and marks and style == "project":
             # Up to 2025 the project path does not show the secret, and the root path does.
@@ -459,7 +457,7 @@ class Exchange:
                 return style, None  # another task has found it meanwhile
             while True:
                 before = attrs.evolve(self.sender.attempts)
-                style, delivery = await self._probe_styles()
+                style, delivery = await probe_styles(self.sender, self._call, place, routes)
                 if style is not None:
                     break
                 # A round over the styles is one attempt.
@@ -471,7 +469,7 @@ class Exchange:
             if isinstance(delivery, Refused) and delivery.reply.status == 401:
                 raise self._error(delivery)
             if isinstance(delivery, Answered) and endpoint.target is Target.ENVIRONMENT:
-                self._learn_era(delivery.reply, style)
+                learn_era(routes, delivery.reply, style)
             style = routes.settle(endpoint, place, style)
             self.sender.tell(StyleFound(host=self._host.origin, style=style, era=routes.era.value))
             if not isinstance(delivery, Answered):
@@ -480,41 +478,6 @@ class Exchange:
             return style, delivery.reply if endpoint is probe_of(endpoint) else None
         finally:
             self._host.finding.release()
-
-    async def _probe_styles(self) -> tuple[Style | None, Delivery]:
-        """One round over the styles.
-
-        Returns:
-            The style that answered with its answer; or None with the most telling failure.
-        """
-        endpoint, place = self._call.endpoint, self._place
-        asking = self._call
-        if endpoint is not probe_of(endpoint):
-            asking = calls.list_page(limit=1, offset=0, search=None) if place.environment_id is None else calls.retrieve()
-        failed: Delivery | None = None
-        refused: Delivery | None = None
-        for style in candidates(endpoint, place):
-            delivery = await self.sender.deliver(Request(asking.endpoint, path(style, asking.endpoint, place) + asking.query))
-            if not isinstance(delivery, Answered | Refused | Failed):
-                return None, delivery
-            verdict = judge(style, place, status=delivery.reply.status, opening=delivery.reply.opening)
-            if verdict is Verdict.ANSWERS:
-                return style, delivery
-            if verdict is Verdict.FAILED:
-                failed = failed or delivery
-            else:
-                refused = refused or Refused(delivery.reply)
-                if delivery.reply.status == 403:
-                    self._host.routes.known(Era.C)
-        return None, cast("Delivery", failed or refused)
-
-    def _learn_era(self, reply: Reply, style: Style) -> None:
-        try:
-            payload: object = msgspec.json.decode(reply.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        if isinstance(payload, dict):
-            self._host.routes.known(era_of_payload(cast("dict[str, Any]", payload), whole=style != "project"))
 
     async def _go_round(self, delivery: Delivery, repeat: Repeat, style: Style | None) -> Reply | None:
         """Wait until it may be sent again.

@@ -1,0 +1,55 @@
+"""Reading in one URL style after the other, to find out which of them a host takes, and how old it is."""
+
+from typing import Any, cast
+
+import msgspec
+
+from aioposthog_env.api import calls
+from aioposthog_env.api.calls import Call
+from aioposthog_env.api.era import Era, era_of_payload
+from aioposthog_env.api.routes import Place, RouteMemory, Style, Verdict, candidates, judge, path, probe_of
+from aioposthog_env.policy.delivery import Answered, Delivery, Failed, Refused, Reply
+from aioposthog_env.sending import Request, Sender
+
+
+async def probe_styles(sender: Sender, call: Call[Any], place: Place, routes: RouteMemory) -> tuple[Style | None, Delivery]:
+    """One round over the styles.
+
+    Args:
+        sender: Sends the reads.
+        call: The call that is to be made.
+        place: Where.
+        routes: What is known of the host.
+
+    Returns:
+        The style that answered with its answer; or None with the most telling failure.
+    """
+    asking = call
+    if call.endpoint is not probe_of(call.endpoint):
+        asking = calls.list_page(limit=1, offset=0, search=None) if place.environment_id is None else calls.retrieve()
+    failed: Delivery | None = None
+    refused: Delivery | None = None
+    for style in candidates(call.endpoint, place):
+        delivery = await sender.deliver(Request(asking.endpoint, path(style, asking.endpoint, place) + asking.query))
+        if not isinstance(delivery, Answered | Refused | Failed):
+            return None, delivery
+        verdict = judge(style, place, status=delivery.reply.status, opening=delivery.reply.opening)
+        if verdict is Verdict.ANSWERS:
+            return style, delivery
+        if verdict is Verdict.FAILED:
+            failed = failed or delivery
+        else:
+            refused = refused or Refused(delivery.reply)
+            if delivery.reply.status == 403:
+                routes.known(Era.C)
+    return None, cast("Delivery", failed or refused)
+
+
+def learn_era(routes: RouteMemory, reply: Reply, style: Style) -> None:
+    """Take note of the generation that an environment's payload tells."""
+    try:
+        payload: object = msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if isinstance(payload, dict):
+        routes.known(era_of_payload(cast("dict[str, Any]", payload), whole=style != "project"))
