@@ -22,8 +22,8 @@ NEVER = [endpoint.name for endpoint in ENDPOINTS if endpoint.repeat is Repeat.NE
 MARKED = {endpoint.name for endpoint in LEAVES_MARKS}
 CASES = [(era, name) for era in get_args(EraName) for name in NEVER if name in ERAS[era].endpoints]
 
-DELAY = 0.15
-POLICY = RetryPolicy(first_wait=0.001, longest_wait=0.002, settle=0.4, settle_after_500=0.2)
+DELAY = 0.3
+POLICY = RetryPolicy(first_wait=0.001, longest_wait=0.002, settle=0.8, settle_after_500=0.4)
 """Handlers take up to ``DELAY`` here, which is within the settle time and beyond the timeout."""
 
 CALLS = 10_000
@@ -36,7 +36,7 @@ async def scene(
 ) -> AsyncGenerator[tuple[Sandbox, AsyncEnvironments]]:
     async with (
         Sandbox(number, era=era, seed=seed, throttle=False) as sandbox,
-        logged_in(sandbox, retry=policy, timeout=Timeout(connect=1, read=0.1, total=2)) as environments,
+        logged_in(sandbox, retry=policy, timeout=Timeout(connect=1, read=0.2, total=4)) as environments,
     ):
         for id in sandbox.environment_ids:
             stored = sandbox.environment(id)
@@ -144,7 +144,7 @@ async def play(seed: int, number: int) -> tuple[Counter[str], int]:
 
         ids = sandbox.environment_ids
         async with anyio.create_task_group() as tasks:
-            for _ in range(32):
+            for _ in range(16):
                 tasks.start_soon(worker, ids)
     return told, doubled
 
@@ -168,7 +168,7 @@ async def test_ten_thousand_random_calls(count: Count) -> None:
             doubled += twice
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(5):
+        for _ in range(3):
             tasks.start_soon(worker)
     assert told.total() == CALLS
     assert doubled == 0
