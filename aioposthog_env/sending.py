@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -33,6 +33,8 @@ from aioposthog_env.telemetry import (
     tell,
 )
 from aioposthog_env.transport import USER_AGENT, Timeout, Transport
+
+T = TypeVar("T")
 
 _MAX_REDIRECTS: Final = 3
 _PAIR: Final = 1.0
@@ -248,13 +250,11 @@ class Sender:
         return delivery
 
     async def _slot(self, limiter: RateLimiter) -> Slot:
+        waiting = limiter.acquire(ceiling=self.longest_wait(), priority=self._priority)
         try:
-            with anyio.fail_after(self.time_left()):
-                slot = await limiter.acquire(ceiling=self.longest_wait(), priority=self._priority)
+            slot = await self._within_deadline(waiting, "the rate limit")
         except RateLimitWaitTooLong as error:
             raise self.too_long(error.retry_after) from None
-        except TimeoutError:
-            raise self._too_late("the rate limit") from None
         if slot.waited:
             self.waited += slot.waited
             name, environment_id = self._call.endpoint.name, self._place.environment_id
@@ -271,15 +271,19 @@ class Sender:
         Raises:
             NotSentError: The deadline has come.
         """
-        try:
-            with anyio.fail_after(self.time_left()):
-                await lock.acquire()
-        except TimeoutError:
-            raise self._too_late(held_by) from None
+        await self._within_deadline(lock.acquire(), held_by)
 
-    def _too_late(self, waited_for: str) -> NotSentError:
-        deadline = self._options.retry.deadline or 0.0
-        return NotSentError(f"The deadline of {deadline:g} s came while it waited for {waited_for}. It was not sent.")
+    async def _within_deadline(self, waiting: Awaitable[T], waited_for: str) -> T:
+        left = self.time_left()
+        if left is None:
+            return await waiting
+        try:
+            with anyio.fail_after(left):
+                return await waiting
+        except TimeoutError:
+            deadline = self._options.retry.deadline
+            words = f"The deadline of {deadline:g} s came while it waited for {waited_for}. It was not sent."
+            raise NotSentError(words) from None
 
     def too_long(self, wait: float) -> RateLimitWaitTooLong:
         """The error for a wait that the policy does not allow.
