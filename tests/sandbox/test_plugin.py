@@ -31,7 +31,7 @@ def test_the_example_of_the_docs_with_pytest_asyncio(tmp_path: Path) -> None:
     plugins = ("-p", "pytest_asyncio.plugin", "-p", "aioposthog_env.pytest_plugin")
     (settings,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.S)
     (tmp_path / "pyproject.toml").write_text(settings)
-    strict = ("--strict-markers", "--strict-config", "-W", "error")
+    strict = ("--strict-markers", "--strict-config", "-W", "error", "-W", "ignore:assertions not in test modules")
     done = suite(tmp_path, example(), *plugins, *strict, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
