@@ -1,7 +1,9 @@
 """What bulk calls leave to interactive ones."""
 
+from typing import Final
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aioposthog_env.errors import ConfigurationError
@@ -107,7 +109,16 @@ def test_bulk_requests_wait_no_longer_than_the_interactive_ones_are_recent() -> 
     assert state.wait(17.0, ahead=30) == 0.0
 
 
+ONE: Final = "interactive"
+BULK: Final = "bulk"
+
+
 @settings(max_examples=500)
+@example([(10.0, ONE), *[(11.0, ONE)] * 8, *[(11.0, BULK)] * 3], 6, 0.0)  # one leaves the window, and less is kept free
+@example([(11.0, BULK), (41.0, BULK), (60.0, ONE), (63.0, ONE), (65.0, ONE)], 5, 0.0)  # a slot comes back first
+@example(
+    [(12.0, BULK), (19.0, BULK), (30.0, BULK), (56.0, ONE), (58.0, ONE), (60.0, ONE), (63.0, ONE)], 4, 0.2
+)  # after one has left
 @given(
     stamps=st.lists(st.tuples(st.floats(0.0, 70.0), st.sampled_from(["interactive", "bulk"])), max_size=40),
     taken=st.integers(0, 6),
