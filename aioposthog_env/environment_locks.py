@@ -12,7 +12,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -30,18 +30,18 @@ class EnvironmentLocks:
 
     @asynccontextmanager
     async def hold(
-        self, environment_id: int, acquire: Callable[[anyio.Lock], Awaitable[Any]] = anyio.Lock.acquire
+        self, environment_id: int, acquire: Callable[[anyio.Lock], Awaitable[None]] | None = None
     ) -> AsyncGenerator[None, None]:
         """Let no other call of this event loop write to the environment.
 
         Args:
             environment_id: The environment.
-            acquire: Acquires the lock, for example within the deadline of a call.
+            acquire: How to acquire the lock, for example within the deadline of a call; None to wait for it.
         """
         lock, users = self._locks.get(environment_id) or (anyio.Lock(fast_acquire=True), 0)
         self._locks[environment_id] = lock, users + 1
         try:
-            await acquire(lock)
+            await (lock.acquire() if acquire is None else acquire(lock))
             try:
                 yield
             finally:

@@ -47,7 +47,6 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import (
     Answered,
     Delivery,
-    Failed,
     Lost,
     NotSent,
     Refused,
@@ -195,7 +194,8 @@ class Exchange:
                     continue
                 verdict = judge(style, status=reply.status, opening=reply.opening)
                 # If the same style is found again, this server does not have the action.
-                renewable = self._style is None and style != refused_style and delivery.genuine
+                believed = delivery.genuine or call.endpoint.reads
+                renewable = self._style is None and style != refused_style and believed
                 if renewable and routes.gone(call.endpoint, place, verdict):
                     refused_style = style
                     continue

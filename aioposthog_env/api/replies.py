@@ -256,8 +256,9 @@ def posthog_error(body: bytes) -> Envelope | None:
         raw = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if raw.get("type") in _TYPES and isinstance(raw.get("code"), str) and isinstance(raw.get("detail"), str):
-        return Envelope(type=raw["type"], code=raw["code"], detail=raw["detail"])
+    kind, code, detail = raw.get("type"), raw.get("code"), raw.get("detail")
+    if isinstance(kind, str) and kind in _TYPES and isinstance(code, str) and isinstance(detail, str):
+        return Envelope(type=kind, code=code, detail=detail)
     error = raw.get("error")
     return Envelope(detail=error) if isinstance(error, str) and "product_type" in error else None
 
