@@ -4,8 +4,8 @@ Up to 2026 a PATCH writes all columns that it has read, so of two concurrent wri
 ``expected=`` would both read the secret that only the first may replace. So writes to one environment take turns, across all
 clients of the loop, whatever their credential.
 
-A cache or a lagging replica may show a token that a client of this loop has already replaced. PostHog draws tokens at random and
-never restores one, so a response whose current token was replaced here is older than the client's own write.
+A cache or a lagging replica may show a token that a client of this loop has already replaced. PostHog draws tokens at random
+and never restores one, so a response whose current token was replaced here is older than the client's own write.
 """
 
 import asyncio
@@ -84,6 +84,6 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedEnvironmen
 def shared_environments(origin: str) -> SharedEnvironments:
     """Return what the clients of the running event loop share about a host.
 
-    It lasts as long as the loop, because a queue may deliver a job again long after the client of the first delivery was closed.
+    It lasts as long as the loop, because a queue may deliver a job again after the client of the first delivery was closed.
     """
     return _shared.setdefault(asyncio.get_running_loop(), {}).setdefault(origin, SharedEnvironments())

@@ -4,9 +4,9 @@ Where a write is compared with what it is to replace, it is sent right after the
 that, and where a second has passed nevertheless, also before a repeat, it is looked at again. What is about to be sent is
 written down once the limit lets it through, so that little is in doubt where the process dies.
 
-Who may say no: only PostHog's own error proves that a write was not done. For a call that must run only once, any other error is a
-lost response. Who may say yes: a success counts only if it shows the effect. A response that shows what the call was to replace,
-or that describes another environment, is stale or crossed, and counts as lost too.
+Who may say no: only PostHog's own error proves that a write was not done. For a call that must run only once, any other error
+is a lost response. Who may say yes: a success counts only if it shows the effect. A response that shows what the call was to
+replace, or that describes another environment, is stale or crossed, and counts as lost too.
 """
 
 import contextlib

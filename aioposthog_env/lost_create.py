@@ -28,7 +28,9 @@ CLOCKS_DIFFER: Final = timedelta(minutes=1)
 
 
 def created_another(name: object, place: Place, environment: Environment, now: datetime | None, passed: float) -> str | None:
-    """Return why an environment is not the one that a call has just created, as words after "a response that"; None if it may be.
+    """Return why an environment is not the one that a call has just created, as words after "a response that".
+
+    None if it may be.
 
     Args:
         name: The name that was requested; anything but a text for none.

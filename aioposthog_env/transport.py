@@ -301,7 +301,7 @@ _UNSOLICITED: Final = NotSent("the server sends bytes that no request asked for,
 
 
 def _has_unsolicited_bytes(conn: Connection) -> bool:
-    """Return whether bytes arrived on a connection that no request asked for: parsed ones, or those the loop has not read yet."""
+    """Return whether bytes arrived on a connection before its request: those the loop has read, and those it has not."""
     protocol, transport = conn.protocol, conn.transport
     if protocol is None or transport is None:
         return False

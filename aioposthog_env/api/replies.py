@@ -246,8 +246,8 @@ _LARGEST_ERROR: Final = 65_536
 def posthog_error(body: bytes) -> Envelope | None:
     """Return PostHog's own error, or None for any other body.
 
-    Only PostHog's own error proves what became of a write: a page of a proxy may come after the effect. PostHog's envelope has a
-    known ``type``, a ``code`` and a ``detail``. The two intent calls also answer ``{"error": "product_type is required"}``
+    Only PostHog's own error proves what became of a write: a page of a proxy may come after the effect. PostHog's envelope has
+    a known ``type``, a ``code`` and a ``detail``. The two intent calls also answer ``{"error": "product_type is required"}``
     (PostHog 2024-10 and 2025-08).
     """
     if len(body) > _LARGEST_ERROR or not body.lstrip().startswith(b"{"):
@@ -266,8 +266,8 @@ def posthog_error(body: bytes) -> Envelope | None:
 def absorbed(endpoint: Endpoint, style: Style, status: int, body: bytes) -> bool:
     """Return whether an error means that an earlier attempt of the same call did the work.
 
-    After a lost DELETE, 404 means that the environment is gone, and newer servers answer 400 while they delete it. The nested path
-    answers 404 for environments that exist (PostHog 2025-08), so its 404 means nothing.
+    After a lost DELETE, 404 means that the environment is gone, and newer servers answer 400 while they delete it. The nested
+    path answers 404 for environments that exist (PostHog 2025-08), so its 404 means nothing.
     """
     if endpoint is not DELETE or style == "nested":
         return False

@@ -9,9 +9,9 @@ PostHog has served environments under three paths, and which of them works depen
   closed: 500 in 2024-10; 404, 200 or 500 in 2025-08, by the number of event definitions; 403 since 2026. So whatever it answers
   proves nothing about an environment.
 
-``routes="auto"`` finds the style by reading: it asks for the environment in root and in project style until one answers. It asks in
-nested style only if both others answer something that PostHog does not write, as a mock or a gateway made from PostHog's
-documentation does. A refusal that means "other style" is told apart from a genuine 403 or 404, which is an answer.
+``routes="auto"`` finds the style by reading: it asks for the environment in root and in project style until one answers. It
+asks in nested style only if both others answer something that PostHog does not write, as a mock or a gateway made from
+PostHog's documentation does. A refusal that means "other style" is told apart from a genuine 403 or 404, which is an answer.
 """
 
 import enum

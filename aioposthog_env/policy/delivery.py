@@ -1,8 +1,8 @@
 """What became of one request, as a value.
 
-The kinds differ in what they prove about a write. ``NotSent`` proves that no handler ran. ``Lost`` and ``Failed`` prove nothing:
-a handler may have run, or may still be running. ``Throttled`` and ``Refused`` prove that the handler did not run only if they are
-``genuine``: PostHog itself wrote the response. A page of a proxy with the same status may come after the effect.
+The kinds differ in what they prove about a write. ``NotSent`` proves that no handler ran. ``Lost`` and ``Failed`` prove
+nothing: a handler may have run, or may still be running. ``Throttled`` and ``Refused`` prove that the handler did not run only
+if they are ``genuine``: PostHog itself wrote the response. A page of a proxy with the same status may come after the effect.
 """
 
 from collections.abc import Mapping
@@ -103,8 +103,8 @@ _SAME_VERB_REDIRECTS: Final = frozenset({307, 308})
 def classify(reply: Reply, *, limited: bool = True) -> Delivery:
     """Return what a response proves, by its status and by who wrote it.
 
-    PostHog sends a 503 with the code ``database_unavailable`` before the handler runs, like a 429. Any other 5xx may come from a
-    proxy while the handler still runs.
+    PostHog sends a 503 with the code ``database_unavailable`` before the handler runs, like a 429. Any other 5xx may come from
+    a proxy while the handler still runs.
 
     Args:
         reply: The response.

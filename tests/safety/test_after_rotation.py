@@ -465,7 +465,7 @@ async def test_where_nothing_shows_the_secret_nothing_is_sent(with_sink: bool, t
 
 @pytest.mark.parametrize("verify", [True, False])
 async def test_a_callable_never_gets_an_environment_without_its_secret(verify: bool, tmp_path: Path) -> None:
-    taken: list[object] = []
+    taken: list[Environment] = []
     journal = tmp_path / "run.db"
     async with scene(1) as (sandbox, environments):
         blind = after_rotation(lambda: sandbox.answer_next("retrieve", 200, {"id": 1, "name": "x"}, times=1_000))
