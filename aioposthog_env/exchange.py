@@ -166,10 +166,10 @@ class Exchange:
                     await self.style_found()
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
-            ready = None if call.endpoint.reads else self._ready
+            ready, body = None if call.endpoint.reads else self._ready, self._body()
             try:
                 delivery = await self.sender.deliver(
-                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, self._body(), ready)
+                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, body, ready)
                 )
             except _LookFirst:
                 self._looked = False
@@ -190,7 +190,7 @@ class Exchange:
                 reply = delivery.reply
                 if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, style, reply.status, reply.body):
                     return attrs.evolve(reply, body=b"")
-                if self._learn_team_scope(reply):
+                if self._learn_team_scope(reply, body):
                     continue
                 verdict = judge(style, status=reply.status, opening=reply.opening)
                 # If the same style is found again, this server does not have the action.
@@ -239,12 +239,16 @@ class Exchange:
             return call.body
         return b'{"id":%d,' % cast("int", self._place.environment_id) + call.body.lstrip()[1:]
 
-    def _learn_team_scope(self, reply: Reply) -> bool:
-        """Return whether an update was refused for a scope that no key can have, and take note of it."""
-        routes = self._host.routes
-        if self._call.endpoint is not UPDATE or routes.asks_for_team_scope or TEAM_SCOPE not in reply.opening:
+    def _learn_team_scope(self, reply: Reply, body: bytes | None) -> bool:
+        """Return whether an update was refused for a scope that no key can have, and take note of it.
+
+        Args:
+            reply: The refusal.
+            body: The body that was refused.
+        """
+        if self._call.endpoint is not UPDATE or body is not self._call.body or TEAM_SCOPE not in reply.opening:
             return False
-        routes.asks_for_team_scope = True
+        self._host.routes.asks_for_team_scope = True
         return True
 
     async def _ready(self) -> float | None:

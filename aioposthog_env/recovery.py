@@ -280,7 +280,7 @@ async def watch(
         if found is None or now is None:
             seen.verdict = None
             seen.observations.append(f"after {at:.1f} s: the environment could not be read")
-        elif now != before and current(now) in replaced:
+        elif now != before and (token := current(now)) is not None and token in replaced:
             seen.verdict = None
             seen.observations.append(f"after {at:.1f} s: a cache or a lagging replica showed an older state ({_digests(now)})")
         else:

@@ -141,7 +141,7 @@ def page(status: int, body: bytes, *, after_effect: bool, **headers: str) -> Rul
 
 
 def stale(*, after_effect: bool) -> Rule:
-    """The last body that a read of the environment showed, with the status of a success: a cache, or a response of another call."""
+    """The last body that a read of the environment showed, with the status of a success, as a cache answers."""
 
     async def rule(between: Intermediary, request: Request) -> bytes:
         if after_effect:
