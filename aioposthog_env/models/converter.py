@@ -59,12 +59,19 @@ def decode_object(body: bytes) -> dict[str, JSONValue]:
 def _read_json(body: bytes) -> JSONValue:
     try:
         return cast("JSONValue", msgspec.json.decode(body))
-    except UnicodeDecodeError:
-        raise DecodeError("the body is not UTF-8") from None
-    except msgspec.DecodeError:
-        raise DecodeError("the body is not JSON") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Which of the two msgspec raises for bad UTF-8 depends on its version, so the body decides.
+        raise DecodeError("the body is not JSON" if _is_utf8(body) else "the body is not UTF-8") from None
     except RecursionError:
         raise DecodeError("the body is nested too deep") from None
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def encode(value: JSONValue) -> bytes:

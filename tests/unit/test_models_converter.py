@@ -176,9 +176,22 @@ def test_what_is_no_json_is_an_error(error: bytes) -> None:
         decode(error, Environment)
 
 
-def test_what_is_not_utf8_is_an_error() -> None:
-    with pytest.raises(DecodeError, match="UTF-8"):
-        decode(b'{"id": 1, "name": "\xff"}', Environment)
+BAD_UTF8 = [
+    b'{"name": "\xff"}',
+    b'{"\xff": 1}',
+    b"\xff",
+    b'"\xed\xa0\x80"',
+    b'"\xc3"',
+    b'"abc\xe9',
+    b"[1,\xff",
+    "é".encode("latin-1"),
+]
+
+
+@pytest.mark.parametrize("body", BAD_UTF8)
+def test_what_is_not_utf8_is_an_error(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="not UTF-8"):
+        decode(body, Environment)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
