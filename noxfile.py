@@ -128,18 +128,21 @@ def versions(session: nox.Session) -> None:
 @nox.session
 def newest(session: nox.Session) -> None:
     """The tests with the newest releases of everything, which the locks do not hold yet."""
-    wanted = nox.project.dependency_groups(GROUPS, "test")
-    session.install("--upgrade", "-e", ".[cli,report,workers,otel]", *wanted)
-    session.run("pytest", "-n", "auto", *session.posargs)
+    unlocked(session, "highest")
+    session.run("pytest", "-n", "auto", *(session.posargs or ["--ignore=tests/reports/test_page.py"]))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions that pyproject.toml allows of what it names."""
-    session.install("uv")
-    wanted = ["-e", f".{EXTRAS}", "--group", "test"]
-    session.run("uv", "pip", "install", "--resolution", "lowest-direct", *wanted)
+    unlocked(session, "lowest-direct")
     session.run("pytest", "-n", "auto", *(session.posargs or ["--ignore=tests/reports/test_page.py"]))
+
+
+def unlocked(session: nox.Session, resolution: str) -> None:
+    """Install the package and what its tests need, without the locks."""
+    session.install("uv")
+    session.run("uv", "pip", "install", "--upgrade", "--resolution", resolution, "-e", f".{EXTRAS}", "--group", "test")
 
 
 @nox.session
