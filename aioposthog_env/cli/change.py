@@ -15,7 +15,7 @@ from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
 from aioposthog_env.cli.assignments import assigned, parse_assignments
-from aioposthog_env.cli.choice import names_ids
+from aioposthog_env.cli.choice import names_ids, only_by_id
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
@@ -142,7 +142,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
         _check_new(how.journal, connection, wanted)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied", elsewhere=how.on.elsewhere)
-    explicit = path is not None or choice == UNCHOSEN
+    explicit = path is not None or only_by_id(choice)
     calls_each = 2 if how.verify else 1
     async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
         plans = await _plans(sites, connection, output, path, choice, wanted)

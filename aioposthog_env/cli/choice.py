@@ -1,11 +1,12 @@
 """The environments that the arguments of a command mean."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from aioposthog_env.bulk.selection import Selected, Selection
 from aioposthog_env.bulk.where import Where
-from aioposthog_env.cli.arguments import Choice
+from aioposthog_env.cli.arguments import UNCHOSEN, Choice
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.streams import from_stdin
 from aioposthog_env.environments import AsyncEnvironments
@@ -19,6 +20,11 @@ LONGEST: Final = 20
 def names_ids(ids: Sequence[int], choice: Choice) -> bool:
     """Whether environments are named by their ids, which are those of one host."""
     return bool(ids) or choice.ids_from is not None
+
+
+def only_by_id(choice: Choice) -> bool:
+    """Whether ids, as arguments or from a file, are the only criterion."""
+    return replace(choice, ids_from=None, allow_empty=False) == UNCHOSEN
 
 
 def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:

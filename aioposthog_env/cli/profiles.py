@@ -185,7 +185,7 @@ def load_profiles() -> dict[str, Profile]:
     try:
         with path.open(encoding="utf-8") as file:
             status, text = os.fstat(file.fileno()), file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
