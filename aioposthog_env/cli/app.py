@@ -115,9 +115,7 @@ def check_text(arguments: Sequence[str]) -> None:
             except UnicodeError:
                 raise ConfigurationError(f"Argument {number} is not UTF-8. Encode it as UTF-8.") from None
             locale = f"the encoding of this locale, {sys.getfilesystemencoding()}"
-            raise ConfigurationError(
-                f"Argument {number} does not fit {locale}. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1."
-            ) from None
+            raise ConfigurationError(f"Argument {number} does not fit {locale}. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1.") from None
 
 
 def described(error: OSError) -> str:

@@ -21,7 +21,7 @@ from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import has_changes, new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
-from aioposthog_env.cli.places import check_apart, check_replaceable, typed
+from aioposthog_env.cli.places import check_apart, check_ends, check_replaceable, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -264,6 +264,7 @@ def _check(path: Path | None, choice: Choice, wanted: Wanted) -> None:
 
 async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -> Plan:
     """A saved plan, with its sensitive values from the file of settings."""
+    check_ends(path)
     plan = Plan.load(path)
     lacking = [one.ref for one in plan if one.withheld]
     if not lacking:

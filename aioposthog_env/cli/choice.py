@@ -8,7 +8,7 @@ from aioposthog_env.bulk.selection import Selected, Selection
 from aioposthog_env.bulk.where import Where
 from aioposthog_env.cli.arguments import UNCHOSEN, Choice
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.streams import from_stdin
+from aioposthog_env.cli.streams import from_stdin, read_text
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
 
@@ -36,7 +36,11 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     if choice.ids_from is None:
         return tuple(ids)
     try:
-        text = from_stdin() if str(choice.ids_from) == "-" else choice.ids_from.read_text(encoding="utf-8-sig")
+        if str(choice.ids_from) == "-":
+            text = from_stdin()
+        else:
+            with choice.ids_from.open(encoding="utf-8") as file:
+                text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
     words = text.split()

@@ -42,6 +42,7 @@ from aioposthog_env.login import log_in
 
 _SECONDS: Final = 30.0
 """How long a command may take to give a key; a person may have to confirm it."""
+_LARGEST: Final = 2**20
 
 
 @attrs.frozen(kw_only=True)
@@ -184,11 +185,13 @@ def load_profiles() -> dict[str, Profile]:
     path = config_path()
     try:
         with path.open(encoding="utf-8") as file:
-            status, text = os.fstat(file.fileno()), file.read()
+            status, text = os.fstat(file.fileno()), file.read(_LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
+    if len(text) > _LARGEST:
+        raise ConfigurationError(f"{path} is larger than {_LARGEST >> 20} MiB, so it is not a file of profiles.")
     if sys.platform != "win32" and status.st_uid not in {0, os.geteuid()}:
         raise ConfigurationError(
             f"{path} belongs to another user, who can change it, and it names commands that are run. Take a file of your own, "
