@@ -189,6 +189,11 @@ class PostHogSession:
         return self._host.routes.era
 
     @property
+    def routes(self) -> RouteMemory:
+        """The URL styles of the host, as far as they are known."""
+        return self._host.routes
+
+    @property
     def limiter(self) -> RateLimiter | None:
         """The rate limiter in use; None before entering, and where there is none."""
         return self._host.limiter

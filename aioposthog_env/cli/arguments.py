@@ -38,6 +38,7 @@ def decimal(_: object, tokens: Sequence[Token]) -> float:
 
 Whole: TypeAlias = Annotated[int, Parameter(converter=whole)]
 Decimal: TypeAlias = Annotated[float, Parameter(converter=decimal)]
+Routes: TypeAlias = Literal["auto", "root", "project", "nested"]
 Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
 Ids: TypeAlias = Annotated[list[Whole], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
@@ -66,6 +67,8 @@ class Connection:
     "Print JSON."
     limiter: Annotated[str | None, Parameter(group=CONNECTION)] = field(default=None, repr=False)
     "A Redis that shares the rate limit among processes with one key, as redis://HOST/0. Default: the variable POSTHOG_LIMITER."
+    routes: Annotated[Routes | None, Parameter(group=CONNECTION)] = None
+    "The URL style of every call. Default: that of the profile, else auto, which finds it out by reading."
     concurrency: Annotated[Whole, Parameter(group=CONNECTION, validator=validators.Number(gte=1))] = 32
     "How many environments are worked on at a time."
 

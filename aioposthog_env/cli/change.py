@@ -186,6 +186,8 @@ def _plan_paths(path: Path | None, connection: Connection) -> list[Path]:
 
 def _beside(journal: Path) -> Path:
     """Where a plan is kept that was made for a journal, so that the run can go on."""
+    if journal.is_dir():
+        raise ConfigurationError(f"{journal} is a folder. Give a file as the journal.")
     return journal.with_suffix(".plan.json")
 
 
