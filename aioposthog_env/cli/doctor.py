@@ -33,7 +33,7 @@ from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.plural import counted
 from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.session import PostHogSession
-from aioposthog_env.telemetry import DeprecationSeen, Event, StyleFound
+from aioposthog_env.telemetry import DeprecationSeen, Event
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 
@@ -210,8 +210,6 @@ def _described(key: KeyInfo) -> list[Finding]:
 
 def _generation(environments: AsyncEnvironments, events: Sequence[Event]) -> list[Finding]:
     found = [Finding("ok", f"the generation of PostHog is {environments.era.value}")]
-    if styles := sorted({event.style for event in events if isinstance(event, StyleFound)}):
-        found.append(Finding("ok", f"environments are served in the URL style {', '.join(styles)}"))
     found += [
         Finding(
             "warning",

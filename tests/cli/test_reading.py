@@ -35,7 +35,7 @@ def test_the_doctor_of_a_good_key_and_session(served: Sandbox, capfd: Output) ->
     said = " / ".join(one["what"] for one in told)
     assert "sees 5 environments" in said
     assert "it is a session" in said
-    assert "URL style root" in said or "URL style project" in said
+    assert re.search(r"URL style of calls: list (root|project), read \1, write \1, delete (?:\1|not known yet)", said)
     assert "the caller is an admin there" in said
     assert "does not limit" in said
     assert "the personal API key is valid" in said

@@ -170,6 +170,12 @@ def test_integers_beyond_64_bits_survive() -> None:
     assert json.loads(encode({"n": number})) == {"n": number}
 
 
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><html>", b"\n<HTML lang=en>", b"<!-- \xff --> <html>", b"<body>"])
+def test_an_html_page_is_said_to_be_one(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="HTML page, probably of a login or of a proxy"):
+        decode(body, Environment)
+
+
 @pytest.mark.parametrize("error", [b"", b"{", b"{}x", b"NaN", b"<html>", b'"\\ud800"', b"1" * 5000, b"1e999"])
 def test_what_is_no_json_is_an_error(error: bytes) -> None:
     with pytest.raises(DecodeError, match="not JSON"):
