@@ -53,6 +53,7 @@ from aioposthog_env.errors import (
 from aioposthog_env.exchange import Exchange
 from aioposthog_env.limiter import RateLimiter, shared_limiter
 from aioposthog_env.models.applied import not_applied
+from aioposthog_env.models.converter import is_html
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
@@ -196,6 +197,11 @@ class PostHogSession:
         return self._host.routes.era
 
     @property
+    def routes(self) -> RouteMemory:
+        """The URL styles of the host, as far as they are known."""
+        return self._host.routes
+
+    @property
     def limiter(self) -> RateLimiter | None:
         """The rate limiter in use; None before entering, and where there is none."""
         return self._host.limiter
@@ -253,6 +259,8 @@ class PostHogSession:
         try:
             value = replies.decode_success(endpoint, reply.body, place.environment_id)
         except DecodeError as error:
+            if is_html(reply.body):
+                error.message += f"; is {self._host.origin} the right host?"
             if endpoint.reads or already_done:
                 raise
             told = (

@@ -24,7 +24,7 @@ from aioposthog_env.errors import (
     ValidationError,
 )
 from aioposthog_env.models.activity import ActivityPage
-from aioposthog_env.models.converter import decode, decode_list, decode_object, structure
+from aioposthog_env.models.converter import decode, decode_list, decode_object, is_html, structure
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
@@ -222,7 +222,8 @@ def _remedy(status: int, envelope: Envelope, body: bytes, host: str) -> str:
     if ENDPOINT_NOT_FOUND in body[:4096]:
         return f"The PostHog at {host} does not have this action; its version is older or newer."
     if not envelope.code and status < 500:
-        return f"This does not look like PostHog; is {host} the right host?"
+        seen = "is an HTML page, probably of a login or of a proxy" if is_html(body) else "does not look like PostHog"
+        return f"This {seen}; is {host} the right host?"
     return _STATUS_REMEDIES.get(status, "")
 
 

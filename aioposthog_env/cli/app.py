@@ -1,5 +1,6 @@
 """The command line as an app of cyclopts, and how one command is run. The modules in ``commands`` add the commands."""
 
+import os
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -73,6 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     add_commands()
     errors = Words()
     try:
+        check_text(arguments)
         result = app(list(arguments), exit_on_error=False, print_error=True, error_console=errors)
     except CycloptsError:
         return USAGE
@@ -90,12 +92,45 @@ def run(arguments: Sequence[str]) -> int:
         return stopped.code
     except BrokenPipeError:
         return DONE  # the reader of the output has gone, as with `| head`
+    except OSError as error:
+        errors.print(f"[red]Error:[/] {_escaped(described(error))}")
+        return ERROR
     return result if isinstance(result, int) else DONE
 
 
+def check_text(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are not text, before a command reads them.
+
+    The argument is not quoted: it may hold a password.
+
+    Raises:
+        ConfigurationError: An argument holds bytes that this locale does not decode.
+    """
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            try:
+                argument.encode("utf-8", "surrogateescape").decode()
+            except UnicodeError:
+                raise ConfigurationError(f"Argument {number} is not UTF-8. Encode it as UTF-8.") from None
+            locale = f"the encoding of this locale, {sys.getfilesystemencoding()}"
+            raise ConfigurationError(f"Argument {number} does not fit {locale}. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1.") from None
+
+
+def described(error: OSError) -> str:
+    """A sentence about what the operating system refuses."""
+    reason = error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {reason}." if isinstance(error.filename, str | bytes) else f"{reason}."
+
+
 def _safe(error: PostHogEnvError) -> str:
+    return _escaped(str(error))
+
+
+def _escaped(text: str) -> str:
     from rich.markup import escape
 
     from aioposthog_env.harmless import harmless
 
-    return escape("\n".join(map(harmless, str(error).split("\n"))))
+    return escape("\n".join(map(harmless, text.split("\n"))))

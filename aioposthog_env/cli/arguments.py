@@ -1,13 +1,46 @@
 """The arguments that several commands have. Light, since printing the help imports it."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from cyclopts import Group, Parameter, validators
+from cyclopts import Group, Parameter, Token, validators
 
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?")
+
+
+def whole(_: object, tokens: Sequence[Token]) -> int:
+    """Read a whole number. Cyclopts alone reads ``4.6`` as 5, and ``int`` reads ``1_0`` as 10.
+
+    Raises:
+        ValueError: The text holds anything but digits.
+    """
+    text = tokens[0].value
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not an int")
+    return int(text)
+
+
+def decimal(_: object, tokens: Sequence[Token]) -> float:
+    """Read a number of digits, with or without a decimal point.
+
+    Raises:
+        ValueError: The text holds anything else, such as ``inf``.
+    """
+    text = tokens[0].value
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a number")
+    return float(text)
+
+
+Whole: TypeAlias = Annotated[int, Parameter(converter=whole)]
+Decimal: TypeAlias = Annotated[float, Parameter(converter=decimal)]
+Routes: TypeAlias = Literal["auto", "root", "project", "nested"]
 Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
-Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
+Ids: TypeAlias = Annotated[list[Whole], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
 
@@ -34,7 +67,9 @@ class Connection:
     "Print JSON."
     limiter: Annotated[str | None, Parameter(group=CONNECTION)] = field(default=None, repr=False)
     "A Redis that shares the rate limit among processes with one key, as redis://HOST/0. Default: the variable POSTHOG_LIMITER."
-    concurrency: Annotated[int, Parameter(group=CONNECTION, validator=validators.Number(gte=1))] = 32
+    routes: Annotated[Routes | None, Parameter(group=CONNECTION)] = None
+    "The URL style of every call. Default: that of the profile, else auto, which finds it out by reading."
+    concurrency: Annotated[Whole, Parameter(group=CONNECTION, validator=validators.Number(gte=1))] = 32
     "How many environments are worked on at a time."
 
     @property
@@ -58,7 +93,7 @@ class Choice:
     "A condition: --where 'timezone == \"UTC\" and not anonymize_ips'."
     organization: Annotated[str | None, Parameter(group=CHOICE)] = None
     "The id of an organization."
-    project: Annotated[int | None, Parameter(group=CHOICE)] = None
+    project: Annotated[Whole | None, Parameter(group=CHOICE)] = None
     "The id of a project."
     all: Annotated[bool, Parameter(group=CHOICE, negative="")] = False
     "All that the credential can see."

@@ -15,13 +15,13 @@ from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, PARTLY
 from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
 from aioposthog_env.cli.assignments import assigned, parse_assignments
-from aioposthog_env.cli.choice import names_ids
+from aioposthog_env.cli.choice import names_ids, only_by_id
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
 from aioposthog_env.cli.journals import has_changes, new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
-from aioposthog_env.cli.places import check_apart, check_replaceable, typed
+from aioposthog_env.cli.places import check_apart, check_ends, check_replaceable, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
@@ -142,7 +142,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
     if path is None and how.journal is not None and not (how.no_journal or how.dry_run):
         _check_new(how.journal, connection, wanted)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied", elsewhere=how.on.elsewhere)
-    explicit = path is not None or choice == UNCHOSEN
+    explicit = path is not None or only_by_id(choice)
     calls_each = 2 if how.verify else 1
     async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
         plans = await _plans(sites, connection, output, path, choice, wanted)
@@ -186,6 +186,8 @@ def _plan_paths(path: Path | None, connection: Connection) -> list[Path]:
 
 def _beside(journal: Path) -> Path:
     """Where a plan is kept that was made for a journal, so that the run can go on."""
+    if journal.is_dir():
+        raise ConfigurationError(f"{journal} is a folder. Give a file as the journal.")
     return journal.with_suffix(".plan.json")
 
 
@@ -264,6 +266,7 @@ def _check(path: Path | None, choice: Choice, wanted: Wanted) -> None:
 
 async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -> Plan:
     """A saved plan, with its sensitive values from the file of settings."""
+    check_ends(path)
     plan = Plan.load(path)
     lacking = [one.ref for one in plan if one.withheld]
     if not lacking:

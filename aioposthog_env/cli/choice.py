@@ -1,13 +1,14 @@
 """The environments that the arguments of a command mean."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from aioposthog_env.bulk.selection import Selected, Selection
 from aioposthog_env.bulk.where import Where
-from aioposthog_env.cli.arguments import Choice
+from aioposthog_env.cli.arguments import UNCHOSEN, Choice
 from aioposthog_env.cli.output import Output
-from aioposthog_env.cli.streams import from_stdin
+from aioposthog_env.cli.streams import from_stdin, read_text
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
 
@@ -21,6 +22,11 @@ def names_ids(ids: Sequence[int], choice: Choice) -> bool:
     return bool(ids) or choice.ids_from is not None
 
 
+def only_by_id(choice: Choice) -> bool:
+    """Whether ids, as arguments or from a file, are the only criterion."""
+    return replace(choice, ids_from=None, allow_empty=False) == UNCHOSEN
+
+
 def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     """The ids of the arguments and of the file.
 
@@ -30,7 +36,11 @@ def ids_given(ids: Sequence[int], choice: Choice) -> tuple[int, ...]:
     if choice.ids_from is None:
         return tuple(ids)
     try:
-        text = from_stdin() if str(choice.ids_from) == "-" else choice.ids_from.read_text(encoding="utf-8-sig")
+        if str(choice.ids_from) == "-":
+            text = from_stdin()
+        else:
+            with choice.ids_from.open(encoding="utf-8") as file:
+                text = read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{choice.ids_from} cannot be read: {error}.") from None
     words = text.split()

@@ -56,4 +56,7 @@ def _line() -> str:
 
 def _read() -> str:
     stream = stdin()
-    return "" if stream is None else stream.readline()
+    try:
+        return "" if stream is None else stream.readline()
+    except UnicodeDecodeError:
+        return "\N{REPLACEMENT CHARACTER}"  # no phrase holds it

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from aioposthog_env.api.routes import check_routes
 from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
 from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.run import BulkRun
@@ -47,15 +48,17 @@ async def connect(
             auth=auth,
             limiter=_limiter(connection, auth),
             allow_insecure_http=profile.allow_insecure_http,
+            routes=connection.routes or check_routes(profile.routes),
             hooks=hooks,
         ) as environments:
             yield environments
         return
+    routes = connection.routes or "auto"
     if not connection.sandbox:
         resolve_host(connection.host)  # told first: a key is of no use where the host is none
         auth = (_session_from_environment() if session else None) or _key_from_environment(session=session)
         limiter = _limiter(connection, auth)
-        async with AsyncEnvironments(connection.host, auth=auth, limiter=limiter, hooks=hooks) as environments:
+        async with AsyncEnvironments(connection.host, auth=auth, limiter=limiter, routes=routes, hooks=hooks) as environments:
             yield environments
         return
     if connection.host is not None:
@@ -66,7 +69,8 @@ async def connect(
         person = sandbox.session()
         cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
         auth = cookie if session else key
-        async with AsyncEnvironments(sandbox.url, auth=auth, limiter=_limiter(connection, auth), hooks=hooks) as environments:
+        limiter = _limiter(connection, auth)
+        async with AsyncEnvironments(sandbox.url, auth=auth, limiter=limiter, routes=routes, hooks=hooks) as environments:
             yield environments
 
 

@@ -1,7 +1,8 @@
 """What ``doctor`` does: whether host, credential and limits are as the work ahead needs them. Sends no write."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ import attrs
 
 from aioposthog_env.access import AccessReport
 from aioposthog_env.api import calls
-from aioposthog_env.api.routes import Place
+from aioposthog_env.api.endpoints import CREATE, DELETE, LIST, RETRIEVE, UPDATE, Endpoint, Target
+from aioposthog_env.api.routes import Place, RouteMemory
 from aioposthog_env.auth import REGIONS
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.arguments import Connection
@@ -20,6 +22,7 @@ from aioposthog_env.cli.output import Output
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import (
     AuthenticationError,
+    ConfigurationError,
     NotSentError,
     PermissionDeniedError,
     PostHogEnvError,
@@ -30,7 +33,7 @@ from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.plural import counted
 from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.session import PostHogSession
-from aioposthog_env.telemetry import DeprecationSeen, Event, StyleFound
+from aioposthog_env.telemetry import DeprecationSeen, Event
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 
@@ -84,7 +87,7 @@ async def _examine(
             findings.append(Finding("problem", str(error), "See to the credential of the profile: aioposthog-env config check"))
             return False
         findings.append(Finding("ok", f"the host is {environments.host}"))
-        reached, seen = await _reach(environments)
+        reached, one, seen = await _reach(environments)
         if not reached:
             findings += seen + _proxy()
             if other_region:
@@ -92,13 +95,22 @@ async def _examine(
             return False
         # The generation and the style are known only now, and come first in what is shown.
         report = await environments.check_access(of=ids)
-        findings += [*await _clock_and_key(environments, report), *_style(environments, events), *seen]
+        if not ids and one is not None:
+            with contextlib.suppress(PostHogEnvError):
+                await environments.retrieve(one)  # a read finds out the URL style of calls to one environment
+        described = await _clock_and_key(environments, report)
+        findings += [
+            *described,
+            *_generation(environments, events),
+            *_styles(_session(environments).routes, ids or (one,)),
+            *seen,
+        ]
         findings += [*_access(report), *_limits(environments)]
         return True
 
 
-async def _reach(environments: AsyncEnvironments) -> tuple[bool, list[Finding]]:
-    """Whether the host answers this credential."""
+async def _reach(environments: AsyncEnvironments) -> tuple[bool, int | None, list[Finding]]:
+    """Whether the host answers this credential, and the id of the first environment that it sees."""
     kind = _session(environments).credential.kind
     try:
         found = [one async for one in environments.list()]
@@ -106,16 +118,17 @@ async def _reach(environments: AsyncEnvironments) -> tuple[bool, list[Finding]]:
         remedy = "Make a new key, or give the host of the region that issued it: us or eu. A key is valid in one region only."
         if environments.host in REGIONS.values():
             remedy += " --other-region asks the other one, which sends the key there."
-        return False, [Finding("problem", f"{kind}: {error}", remedy)]
+        return False, None, [Finding("problem", f"{kind}: {error}", remedy)]
     except (NotSentError, TransportError) as error:
-        return False, [Finding("problem", str(error), "Check the host, the network, and a proxy in between.")]
+        return False, None, [Finding("problem", str(error), "Check the host, the network, and a proxy in between.")]
     except (PermissionDeniedError, ScopeError) as error:
         # A key that is limited to projects is refused here, and works elsewhere.
         remedy = "Name the environments by id. To select by name or condition, use a key without limits."
-        return True, [Finding("warning", f"the {kind} cannot list environments: {error}", remedy)]
+        return True, None, [Finding("warning", f"the {kind} cannot list environments: {error}", remedy)]
     except PostHogEnvError as error:
-        return False, [Finding("problem", str(error), "Is this PostHog? Try the address in a browser.")]
-    return True, [Finding("ok", f"the {kind} is valid and sees {counted(len(found), 'environment')}")]
+        return False, None, [Finding("problem", str(error), "Is this PostHog? Try the address in a browser.")]
+    first = found[0].id if found else None
+    return True, first, [Finding("ok", f"the {kind} is valid and sees {counted(len(found), 'environment')}")]
 
 
 def _session(environments: AsyncEnvironments) -> PostHogSession:
@@ -129,7 +142,7 @@ async def _other_region(environments: AsyncEnvironments) -> list[Finding]:
         if environments.host not in REGIONS.values() or origin == environments.host:
             continue
         async with AsyncEnvironments(origin, auth=_session(environments).credential) as other:
-            reached, seen = await _reach(other)
+            reached, _, seen = await _reach(other)
         remedy = f"Give the host as {name}." if reached else "Neither region takes it: make a new one."
         found.append(Finding("ok" if reached else "problem", f"{origin}: {seen[0].what}", remedy))
     return found
@@ -195,10 +208,8 @@ def _described(key: KeyInfo) -> list[Finding]:
     return found
 
 
-def _style(environments: AsyncEnvironments, events: Sequence[Event]) -> list[Finding]:
+def _generation(environments: AsyncEnvironments, events: Sequence[Event]) -> list[Finding]:
     found = [Finding("ok", f"the generation of PostHog is {environments.era.value}")]
-    if styles := sorted({event.style for event in events if isinstance(event, StyleFound)}):
-        found.append(Finding("ok", f"environments are served in the URL style {', '.join(styles)}"))
     found += [
         Finding(
             "warning",
@@ -209,6 +220,24 @@ def _style(environments: AsyncEnvironments, events: Sequence[Event]) -> list[Fin
         if isinstance(event, DeprecationSeen)
     ]
     return found
+
+
+def _styles(routes: RouteMemory, ids: Sequence[int | None]) -> list[Finding]:
+    """The URL style that each kind of call uses, on one environment where it acts on one."""
+    known, refused = list[str](), list[Finding]()
+    for name, endpoint in _KINDS.items():
+        place = Place() if endpoint.target is Target.COLLECTION else Place(environment_id=ids[0])
+        try:
+            style = routes.style_for(endpoint, place)
+        except ConfigurationError as error:
+            refused.append(Finding("warning", f"{name} has no URL style on this host", str(error)))
+        else:
+            known.append(f"{name} {style or 'not known yet'}")
+    return [Finding("ok", f"URL style of calls: {', '.join(known)}"), *refused]
+
+
+_KINDS: Final[Mapping[str, Endpoint]] = {"list": LIST, "read": RETRIEVE, "write": UPDATE, "delete": DELETE, "create": CREATE}
+"""The calls whose URL styles may differ."""
 
 
 def _access(report: AccessReport) -> list[Finding]:

@@ -195,9 +195,19 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def journal_folder() -> Path:
-    """Where runs are recorded that were given no journal."""
+    """The folder of the runs that were given no journal; created if it is missing.
+
+    Raises:
+        ConfigurationError: It cannot be created.
+    """
     folder = user_state_path("aioposthog-env") / "runs"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder}, the folder for journals, cannot be created: {error.strerror}. Set XDG_STATE_HOME to a folder that you "
+            "can write to, or name a journal."
+        ) from None
     return folder
 
 

@@ -55,6 +55,16 @@ def check_replaceable(path: Path | None, *, plan: bool = False) -> None:
         raise ConfigurationError(f"{path} holds {held}, and was left as it is. Write to another file, or remove it first.")
 
 
+def check_ends(path: Path) -> None:
+    """Refuse a device as a file to read, since one such as /dev/zero never ends.
+
+    Raises:
+        ConfigurationError: It is a device.
+    """
+    if path.is_char_device() or path.is_block_device():
+        raise ConfigurationError(f"{path} is a device. Give a file.")
+
+
 def typed(path: Path) -> str:
     """A path as an argument, for a command that is to be typed next: none that looks like an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)

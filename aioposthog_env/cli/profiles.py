@@ -28,7 +28,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 import anyio
 import anyio.to_thread
@@ -36,12 +36,14 @@ import attrs
 from anyio.abc import ByteReceiveStream
 from platformdirs import user_config_path
 
+from aioposthog_env.api.routes import Routes
 from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, SessionCookie, resolve_host
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.login import log_in
 
 _SECONDS: Final = 30.0
 """How long a command may take to give a key; a person may have to confirm it."""
+_LARGEST: Final = 2**20
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +61,7 @@ class Profile:
         email: The person who is logged in for a session.
         password_command: A command that prints that person's password. It is run without a shell.
         allow_insecure_http: Allow plain http to a host other than this machine.
+        routes: The URL style of its calls: ``auto``, ``root``, ``project`` or ``nested``.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Profile:
     email: str | None = None
     password_command: str | None = None
     allow_insecure_http: bool = False
+    routes: str = "auto"
 
     @property
     def source(self) -> str:
@@ -184,11 +188,13 @@ def load_profiles() -> dict[str, Profile]:
     path = config_path()
     try:
         with path.open(encoding="utf-8") as file:
-            status, text = os.fstat(file.fileno()), file.read()
-    except FileNotFoundError:
+            status, text = os.fstat(file.fileno()), file.read(_LARGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
+    if len(text) > _LARGEST:
+        raise ConfigurationError(f"{path} is larger than {_LARGEST >> 20} MiB, so it is not a file of profiles.")
     if sys.platform != "win32" and status.st_uid not in {0, os.geteuid()}:
         raise ConfigurationError(
             f"{path} belongs to another user, who can change it, and it names commands that are run. Take a file of your own, "
@@ -232,6 +238,8 @@ def _profile(path: Path, name: str, table: Any) -> Profile:
 
 def _problem(profile: Profile) -> str | None:
     """What does not go together in a profile."""
+    if profile.routes not in get_args(Routes):
+        return f"has routes = {profile.routes!r}; use one of {', '.join(get_args(Routes))}"
     if sum(map(bool, (profile.key_env, profile.key_keyring, profile.key_command))) > 1:
         return "names more than one place of its key"
     if profile.key_keyring and not all(profile.key_keyring.partition("/")):

@@ -200,8 +200,11 @@ def exact(seconds: float) -> str:
 
 
 def connected(connection: Connection) -> list[str]:
-    """The arguments that name the host and the limiter, for a command that is to be typed next."""
-    limiter = [] if connection.limiter is None else ["--limiter", connection.limiter]
-    if connection.profile is not None:
-        return ["--profile", connection.profile, *limiter]
-    return limiter if connection.host is None else ["--host", connection.host, *limiter]
+    """The arguments that name the host, the limiter and the URL style, for a command that is to be typed next."""
+    options = {
+        "--profile": connection.profile,
+        "--host": connection.host if connection.profile is None else None,
+        "--limiter": connection.limiter,
+        "--routes": connection.routes,
+    }
+    return [word for option, value in options.items() if value is not None for word in (option, value)]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from aioposthog_env.cli import DONE
 from aioposthog_env.cli.output import Output, check_place
+from aioposthog_env.cli.places import check_ends
 from aioposthog_env.cli.signals import receiving
-from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.plural import counted
 from aioposthog_env.sandbox import Sandbox
 from aioposthog_env.sandbox.eras import EraName
@@ -16,6 +17,8 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
     """Serve until Ctrl-C or SIGTERM, and save the scene then."""
     output = Output(json=json)
     check_place(save)
+    if load is not None:
+        check_ends(load)
     try:
         sandbox = Sandbox(number, era=era, port=port) if load is None else Sandbox.load(load, port=port)
     except (OSError, ValueError) as error:
@@ -55,7 +58,11 @@ async def serve(number: int, *, era: EraName, port: int, load: Path | None, save
         with receiving(lambda _: stopped.set()):
             await stopped.wait()
     finally:
-        if save is not None:
-            sandbox.save(save)
-        await sandbox.__aexit__(None, None, None)
+        try:
+            if save is not None:
+                sandbox.save(save)
+        except OSError as error:
+            raise PostHogEnvError(f"The scene {save} cannot be written: {error.strerror}.") from None
+        finally:
+            await sandbox.__aexit__(None, None, None)
     return DONE

@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from io import TextIOWrapper
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 
@@ -22,17 +22,34 @@ def stdin() -> TextIO | None:
     return sys.stdin
 
 
+LARGEST: Final = 16 * 2**20
+"""Characters that are read at most from standard input or a list of ids: a device such as /dev/zero never ends."""
+
+
 def from_stdin() -> str:
-    """All that comes from there, without the mark of UTF-8 that some programs put first.
+    """Return what comes from there, without the mark of UTF-8 that some programs put first.
 
     Raises:
-        OSError: It is closed, or cannot be read.
-        UnicodeDecodeError: It is no text.
+        OSError: It is closed, cannot be read, or is too large.
+        UnicodeDecodeError: It is not text.
     """
     stream = stdin()
     if stream is None:
         raise OSError("standard input is closed")
-    return stream.read().removeprefix("\ufeff")
+    return read_text(stream)
+
+
+def read_text(stream: TextIO) -> str:
+    """Return what a stream holds, without the mark of UTF-8.
+
+    Raises:
+        OSError: It cannot be read, or is too large.
+        UnicodeDecodeError: It is not text.
+    """
+    text = stream.read(LARGEST + 1)
+    if len(text) > LARGEST:
+        raise OSError(f"it is larger than {LARGEST >> 20} MiB")
+    return text.removeprefix("\ufeff")
 
 
 def stdout() -> TextIO | None:

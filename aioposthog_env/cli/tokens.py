@@ -17,8 +17,8 @@ from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.run import BulkRun
 from aioposthog_env.bulk.selection import Selected
-from aioposthog_env.cli.arguments import HERE, UNCHOSEN, Choice, Connection, OnWorkers
-from aioposthog_env.cli.choice import names_ids
+from aioposthog_env.cli.arguments import HERE, Choice, Connection, OnWorkers
+from aioposthog_env.cli.choice import names_ids, only_by_id
 from aioposthog_env.cli.confirm import confirm, named
 from aioposthog_env.cli.connect import check_kind
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
@@ -95,7 +95,7 @@ async def run_on(
             return nothing_to_do(output)
         one = named(every[0].ref.id, every[0].name) if len(every) == 1 else f"{len(every)} environments"
         phrase = f"{command.verb} {one}"
-        confirm(output, phrase, yes=how.yes, explicit=choice == UNCHOSEN and bool(ids))
+        confirm(output, phrase, yes=how.yes, explicit=by_id and only_by_id(choice))
         path = how.journal or new_journal(command.name)
         parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start, how.on)
         watched = await watch(output, parts)

@@ -1,8 +1,9 @@
 """Between JSON and the attrs classes: msgspec reads and writes the JSON, ``reading`` makes the classes."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import msgspec
@@ -59,12 +60,29 @@ def decode_object(body: bytes) -> dict[str, JSONValue]:
 def _read_json(body: bytes) -> JSONValue:
     try:
         return cast("JSONValue", msgspec.json.decode(body))
-    except UnicodeDecodeError:
-        raise DecodeError("the body is not UTF-8") from None
-    except msgspec.DecodeError:
-        raise DecodeError("the body is not JSON") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Which of the two msgspec raises for bad UTF-8 depends on its version, so the body decides.
+        raise DecodeError(_problem(body)) from None
     except RecursionError:
         raise DecodeError("the body is nested too deep") from None
+
+
+def _problem(body: bytes) -> str:
+    if is_html(body):
+        return "the body is not JSON but an HTML page, probably of a login or of a proxy in front of PostHog"
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return "the body is not UTF-8"
+    return "the body is not JSON"
+
+
+def is_html(body: bytes) -> bool:
+    """Whether a body begins as an HTML page does."""
+    return _HTML.match(body) is not None
+
+
+_HTML: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.I | re.S)
 
 
 def encode(value: JSONValue) -> bytes:

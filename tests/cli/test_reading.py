@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from aioposthog_env.cli.app import run
+from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.doctor import skew
+from aioposthog_env.cli.running import connected
 from aioposthog_env.sandbox import Sandbox
 from tests.cli.shell import at_a_terminal
 from tests.cli.test_changing import lines, served
@@ -35,7 +37,7 @@ def test_the_doctor_of_a_good_key_and_session(served: Sandbox, capfd: Output) ->
     said = " / ".join(one["what"] for one in told)
     assert "sees 5 environments" in said
     assert "it is a session" in said
-    assert "URL style root" in said or "URL style project" in said
+    assert re.search(r"URL style of calls: list (root|project), read \1, write \1, delete (?:\1|not known yet)", said)
     assert "the caller is an admin there" in said
     assert "does not limit" in said
     assert "the personal API key is valid" in said
@@ -268,3 +270,33 @@ def test_a_narrow_table_cuts_nothing(served: Sandbox, columns: int, monkeypatch:
     assert "…" not in shown
     cells = [line.split("│")[2] for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines() if line.count("│") == 3]
     assert value in "".join("".join(cells).split())
+
+
+@pytest.mark.parametrize("style", ["root", "project"])
+def test_the_url_style_can_be_chosen(
+    served: Sandbox, style: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    config = tmp_path / "profiles.toml"
+    config.write_text(f'[profiles.mine]\nhost = "{served.url}"\nkey_env = "POSTHOG_PERSONAL_API_KEY"\nroutes = "{style}"\n')
+    config.chmod(0o600)
+    monkeypatch.setenv("AIOPOSTHOG_ENV_CONFIG", str(config))
+    for options in (["--routes", style], ["--profile", "mine"]):
+        assert run(["doctor", "1", *options]) == 0
+        assert f"URL style of calls: list {style}, read {style}, write {style}, delete {style}, create {style}" in (
+            capfd.readouterr().out
+        )
+    config.write_text(config.read_text().replace(f'"{style}"', '"sideways"'))
+    assert run(["list", "--profile", "mine"]) == 2
+    assert "use one of auto, nested, root, project" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_kind_of_call_that_a_host_does_not_serve_is_told(monkeypatch: pytest.MonkeyPatch, capfd: Output) -> None:
+    assert run(["doctor", "--sandbox", "--era", "2024-10"]) == 0
+    out = capfd.readouterr().out
+    assert "URL style of calls: list root, read root, write root, delete root\n" in out.replace("\t\n", "\n")
+    assert "create has no URL style on this host" in out
+
+
+def test_a_command_to_type_next_names_the_url_style() -> None:
+    assert connected(Connection(host="eu", routes="project")) == ["--host", "eu", "--routes", "project"]
+    assert connected(Connection(profile="eu", limiter="redis://h")) == ["--profile", "eu", "--limiter", "redis://h"]

@@ -170,15 +170,34 @@ def test_integers_beyond_64_bits_survive() -> None:
     assert json.loads(encode({"n": number})) == {"n": number}
 
 
+@pytest.mark.parametrize("body", [b"<!DOCTYPE html><html>", b"\n<HTML lang=en>", b"<!-- \xff --> <html>", b"<body>"])
+def test_an_html_page_is_said_to_be_one(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="HTML page, probably of a login or of a proxy"):
+        decode(body, Environment)
+
+
 @pytest.mark.parametrize("error", [b"", b"{", b"{}x", b"NaN", b"<html>", b'"\\ud800"', b"1" * 5000, b"1e999"])
 def test_what_is_no_json_is_an_error(error: bytes) -> None:
     with pytest.raises(DecodeError, match="not JSON"):
         decode(error, Environment)
 
 
-def test_what_is_not_utf8_is_an_error() -> None:
-    with pytest.raises(DecodeError, match="UTF-8"):
-        decode(b'{"id": 1, "name": "\xff"}', Environment)
+BAD_UTF8 = [
+    b'{"name": "\xff"}',
+    b'{"\xff": 1}',
+    b"\xff",
+    b'"\xed\xa0\x80"',
+    b'"\xc3"',
+    b'"abc\xe9',
+    b"[1,\xff",
+    "é".encode("latin-1"),
+]
+
+
+@pytest.mark.parametrize("body", BAD_UTF8)
+def test_what_is_not_utf8_is_an_error(body: bytes) -> None:
+    with pytest.raises(DecodeError, match="not UTF-8"):
+        decode(body, Environment)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

@@ -18,6 +18,7 @@ from aioposthog_env import (
     NotSentError,
     OutcomeUnknownError,
     PersonalAPIKey,
+    PostHogEnvError,
     RateLimit,
     RateLimiter,
     RateLimitWaitTooLong,
@@ -31,6 +32,7 @@ from aioposthog_env import (
     log_in,
 )
 from aioposthog_env.api import endpoints
+from aioposthog_env.api.routes import Routes
 from aioposthog_env.policy.delivery import Lost, Reply
 from aioposthog_env.telemetry import AttemptFinished, Event, RetryScheduled
 from aioposthog_env.transport import Transport
@@ -302,8 +304,24 @@ async def test_a_success_that_is_none_is_a_decode_error_with_its_path(body: byte
 async def test_a_host_that_is_not_posthog() -> None:
     page = http(404, b"<html>nginx</html>", Content_Type="text/html")
     async with raw_server(default=page) as server, client(server.url, routes="auto") as environments:
+        with pytest.raises(NotFoundError, match=f"HTML page, .*; is {server.url} the right host"):
+            await environments.retrieve(42)
+
+
+async def test_a_text_that_is_not_posthogs() -> None:
+    page = http(404, b"no such page", Content_Type="text/plain")
+    async with raw_server(default=page) as server, client(server.url, routes="auto") as environments:
         with pytest.raises(NotFoundError, match="does not look like PostHog"):
             await environments.retrieve(42)
+
+
+@pytest.mark.parametrize("routes", ["auto", "root"])
+async def test_a_login_page_with_status_200(routes: Routes) -> None:
+    page = http(200, b"<!DOCTYPE html><title>Sign in</title>", Content_Type="text/html")
+    async with raw_server(default=page) as server, client(server.url, routes=routes) as environments:
+        for call in (environments.retrieve(42), environments.update(42, TeamSettings(name="x"))):
+            with pytest.raises(PostHogEnvError, match=f"HTML page, probably of a login .*is {server.url} the right host"):
+                await call
 
 
 async def test_a_server_in_trouble_is_asked_again_while_the_style_is_found_out() -> None:

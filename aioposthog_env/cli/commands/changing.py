@@ -6,7 +6,19 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter, validators
 
 from aioposthog_env.cli.app import app, started
-from aioposthog_env.cli.arguments import ASKED_AS_USUAL, HERE, UNCHOSEN, Choice, Connection, Ids, OnWorkers, ReportTo, Yes
+from aioposthog_env.cli.arguments import (
+    ASKED_AS_USUAL,
+    HERE,
+    UNCHOSEN,
+    Choice,
+    Connection,
+    Decimal,
+    Ids,
+    OnWorkers,
+    ReportTo,
+    Whole,
+    Yes,
+)
 
 Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
 
@@ -75,10 +87,10 @@ def apply(
     settings: Path | None = None,
     journal: Path | None = None,
     no_journal: Annotated[bool, Parameter(negative="")] = False,
-    canary: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
+    canary: Annotated[Whole, Parameter(validator=validators.Number(gte=0))] = 0,
     verify: Annotated[bool, Parameter(negative="")] = False,
-    max_age: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 600.0,
-    stop_after_failures: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    max_age: Annotated[Decimal, Parameter(validator=validators.Number(gte=0))] = 600.0,
+    stop_after_failures: Annotated[Whole | None, Parameter(validator=validators.Number(gte=1))] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     yes: Yes = False,
     report: ReportTo = None,
@@ -226,7 +238,7 @@ def delete_secret_backups(
     ids: Ids = [],  # noqa: B006  never changed
     /,
     *,
-    min_age: Annotated[float, Parameter(validator=validators.Number(gte=0))],
+    min_age: Annotated[Decimal, Parameter(validator=validators.Number(gte=0))],
     journal: Path | None = None,
     yes: Yes = False,
     report: ReportTo = None,

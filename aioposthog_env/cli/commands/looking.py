@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, validators
 
 from aioposthog_env.cli.app import app, started
-from aioposthog_env.cli.arguments import ASKED_AS_USUAL, UNCHOSEN, Choice, Connection, Ids, ReportTo
+from aioposthog_env.cli.arguments import ASKED_AS_USUAL, UNCHOSEN, Choice, Connection, Ids, ReportTo, Whole
 from aioposthog_env.errors import ConfigurationError
 
 
@@ -112,7 +112,7 @@ def activity(
     ids: Ids = [],  # noqa: B006  never changed
     /,
     *,
-    most: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 20,
+    most: Annotated[Whole, Parameter(validator=validators.Number(gte=1))] = 20,
     choice: Choice = UNCHOSEN,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:

@@ -6,15 +6,15 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 
 from aioposthog_env.cli.app import app, started
-from aioposthog_env.cli.arguments import ASKED_AS_USUAL, QUEUE, Connection, Era
+from aioposthog_env.cli.arguments import ASKED_AS_USUAL, QUEUE, Connection, Decimal, Era, Whole
 from aioposthog_env.errors import ConfigurationError
 
 
 @app.command
 def demo(
     *,
-    environments: int = 250,
-    concurrency: int = 32,
+    environments: Whole = 250,
+    concurrency: Whole = 32,
     era: Era = "current",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -45,9 +45,9 @@ def demo(
 @app.command
 def sandbox(
     *,
-    environments: int = 25,
+    environments: Whole = 25,
     era: Era = "current",
-    port: int = 8010,
+    port: Whole = 8010,
     load: Path | None = None,
     save: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -89,7 +89,7 @@ def run(
     redis: str,
     queue: str = QUEUE,
     session: Annotated[bool, Parameter(negative="")] = False,
-    lease: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 15.0,
+    lease: Annotated[Decimal, Parameter(validator=validators.Number(gt=0))] = 15.0,
     any_credential: Annotated[bool, Parameter(negative="")] = False,
     allow_insecure: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = ASKED_AS_USUAL,
