@@ -10,7 +10,6 @@ from typing import Any, Final
 from aioposthog_env.sandbox import intents, tokens, writing
 from aioposthog_env.sandbox.asked import Action, Asked
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid, not_found
-from aioposthog_env.sandbox.fields import ROWS
 from aioposthog_env.sandbox.more_actions import MORE_ACTIONS
 from aioposthog_env.sandbox.payloads import full_payload, summary
 from aioposthog_env.sandbox.state import ADMIN
@@ -46,7 +45,8 @@ def create(asked: Asked) -> dict[str, Any]:
     """A new environment. It becomes the caller's current one."""
     state, rules = asked.state, asked.state.rules
     if asked.style == "root" and not rules.alias:
-        _may_create(asked, _current_organization(asked))
+        if rules.letter == "A":
+            _may_create(asked, _current_organization(asked))
         raise invalid(
             "Environments must be created under a specific project. Send the POST request to "
             "/api/projects/<project_id>/environments/ instead."
@@ -54,7 +54,7 @@ def create(asked: Asked) -> dict[str, Any]:
     organization = _organization_of_new(asked)
     _may_create(asked, organization)
     values = writing.checked(asked, creating=True)
-    name = values.get("name", ROWS["name"].default)
+    name = values.get("name", state.rows["name"].default)
     if rules.unique_names:
         taken = {one.settings["name"].lower() for one in state.environments.values() if one.organization == organization}
         if name.lower() in taken:
@@ -66,6 +66,7 @@ def create(asked: Asked) -> dict[str, Any]:
     environment = state.add_environment(
         organization,
         project_id=asked.project_id if asked.style == "nested" else None,
+        event_definitions=0,
         **(_prefilled(rules.letter) | values | {"name": name}),
     )
     environment.generating_demo_data = demo  # the background fills it

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from aioposthog_env.sandbox.asked import Asked
-from aioposthog_env.sandbox.errors import PlainProblem, crash, invalid
+from aioposthog_env.sandbox.checks import null
+from aioposthog_env.sandbox.errors import PlainProblem, Problem, crash, invalid
 from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import moment
 
@@ -92,7 +93,7 @@ def add_product_intent(asked: Asked) -> dict[str, Any]:
     if product is None:
         if asked.state.rules.plain_intent_errors:
             raise PlainProblem(400, _NO_PRODUCT)
-        raise invalid("This field is required.", "product_type", "required")
+        raise _missing(asked)
     if asked.state.rules.closed_products and product not in PRODUCTS:
         raise invalid(f'"{product}" is not a valid choice.', "product_type", "invalid_choice")
     _intent(asked, product)
@@ -114,9 +115,19 @@ def complete_product_onboarding(asked: Asked) -> dict[str, Any]:
 
 def _product(asked: Asked) -> str | None:
     product = asked.body.get("product_type") if is_object(asked.body) else None
-    if product and len(str(product)) > _LONGEST_PRODUCT:
+    if product and (len(str(product)) > _LONGEST_PRODUCT or (asked.state.rules.plain_intent_errors and "\0" in str(product))):
         raise crash()
+    if "\0" in str(product):
+        raise invalid("Null characters are not allowed.", "product_type", "null_characters_not_allowed")
     return str(product) if product else None
+
+
+def _missing(asked: Asked) -> Problem:
+    if not is_object(asked.body) or "product_type" not in asked.body:
+        return invalid("This field is required.", "product_type", "required")
+    if asked.body["product_type"] is None:
+        return null("product_type")
+    return invalid("This field may not be blank.", "product_type", "blank")
 
 
 def _intent(asked: Asked, product: str) -> dict[str, Any]:

@@ -14,18 +14,21 @@ import msgspec
 from multidict import MultiMapping
 
 from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, UPDATE, Target
-from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, check_verb, check_visible, own_record
+from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, check_visible, own_record, required_scope
 from aioposthog_env.sandbox.actions import ACTIONS
 from aioposthog_env.sandbox.asked import Asked
 from aioposthog_env.sandbox.bodies import Unreadable, read_body
 from aioposthog_env.sandbox.eras import NESTED_REFUSED, SUNSET
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid, not_found
 from aioposthog_env.sandbox.json import is_object
+from aioposthog_env.sandbox.nested import check_nested, check_project
 from aioposthog_env.sandbox.routing import Route
 from aioposthog_env.sandbox.state import SandboxEnvironment, State, moment
 from aioposthog_env.sandbox.throttle import Throttle, ThrottleLogs, whole_seconds
 
 _JSON: Final = "application/json"
+_NO_SUCH_PAGE: Final = b"<html><body><h1>404 Not Found</h1></body></html>"
+"""What a mock or a gateway answers that knows the documented path only."""
 _RACE: Final = 0.002
 """Seconds between reading and writing the logs of the limit, where the race is asked for."""
 
@@ -73,6 +76,8 @@ class Server:
 
     async def answer(self, request: Request, route: Route) -> Answer:
         """Answer a request."""
+        if self.state.nested_only and route.style in {"root", "project"}:
+            return Answer(404, _NO_SUCH_PAGE, {"Content-Type": "text/html"})
         headers = {"Content-Type": _JSON, "Allow": route.allow} | self._deprecation(request, route)
         try:
             if route.style == "login":
@@ -95,7 +100,7 @@ class Server:
 
     async def _evaluate(self, request: Request, route: Route) -> Any:
         state, rules = self.state, self.state.rules
-        if route.style == "nested" and rules.nested == "refused":
+        if route.style == "nested" and state.nested == "refused":
             raise denied(NESTED_REFUSED)
         if route.style == "none":
             raise not_found("Endpoint not found.")
@@ -111,18 +116,13 @@ class Server:
         caller = authenticate(state, request.verb, request.headers, request.query, body, cookies)
         if route.project is not None and not route.project.isdigit() and route.project != "@current":
             raise not_found("Project not found.")
-        if (endpoint := route.endpoint) is None:
-            return self._other_verb(caller, route)
-        if endpoint is CURRENT_KEY:
+        if (endpoint := route.endpoint) is CURRENT_KEY:
             return await self._own_key(caller)
-        broken = route.style == "nested" and rules.nested == "broken"
-        environment = None if broken or route.id is None else self._find(route, caller)
-        check_scopes(state, caller, route, endpoint, environment, body)
-        if broken and endpoint is not CREATE:
-            raise crash()
-        if endpoint.target is Target.ENVIRONMENT:
-            _must_be_a_number(route)
-            environment = check_visible(state, caller, environment)
+        if endpoint is None and not rules.scopes_of_any_verb:
+            return self._other_verb(route)
+        environment = self._admit(caller, route, body)
+        if endpoint is None:
+            return self._other_verb(route)
         if route.verb == "PUT" and endpoint is UPDATE:
             self._put(route)
         await self._limit(caller)
@@ -132,14 +132,37 @@ class Server:
             self._shuffle()
         return ACTIONS[endpoint.name](self._asked(request, route, caller, environment, body))
 
-    def _other_verb(self, caller: Caller, route: Route) -> Any:
+    def _admit(self, caller: Caller, route: Route, body: Any) -> SandboxEnvironment | None:
+        """Check scopes, then whether the environment is there and visible. Gives it; None for collections."""
+        state = self.state
+        nested = state.nested if route.style == "nested" else None
+        if nested == "by event definitions" and caller.token is not None:
+            check_project(state, self._project_of(route, caller))
+        environment = None if nested == "broken" or route.id is None else self._find(route, caller)
+        scope = required_scope(state, route, body)
+        check_scopes(state, caller, route, scope, environment)
+        if nested == "broken" and route.endpoint is not CREATE:
+            raise crash()
+        if route.endpoint is None and route.verb != "OPTIONS" and not route.has_suffix:
+            return environment
+        if route.id is None and nested == "by event definitions" and route.endpoint is not CREATE:
+            check_project(state, self._project_of(route, caller))
+            raise crash()
+        if route.id is None:
+            return None
+        _must_be_a_number(route)
+        if nested == "by event definitions":
+            check_nested(state, caller, route, environment, scope)
+        return check_visible(state, caller, environment)
+
+    def _other_verb(self, route: Route) -> Any:
         rules = self.state.rules
+        crashing = any(row.name in rules.crashing_reads for row in route.rows.values())
         if route.verb == "OPTIONS":
-            if rules.options_crash and route.id is None:
+            if rules.options_crash and (route.id is None or crashing):
                 raise crash()
             return {"name": "Environment", "description": "", "renders": [_JSON], "parses": [_JSON]}
-        check_verb(self.state, caller, route)
-        if route.verb == "GET" and any(row.name in rules.crashing_reads for row in route.rows.values()):
+        if crashing:
             raise crash()
         raise Problem(405, "invalid_request", "method_not_allowed", f'Method "{route.verb}" not allowed.')
 
@@ -176,9 +199,10 @@ class Server:
     def _find(self, route: Route, caller: Caller) -> SandboxEnvironment | None:
         given = str(caller.user.current) if route.id == "@current" else route.id or ""
         environment = self.state.environments.get(int(given)) if given.isdigit() else None
-        if environment is None or route.style != "nested" or environment.project_id == self._project_of(route, caller):
-            return environment
-        return None
+        documented = route.style == "nested" and self.state.nested == "as documented"
+        if environment is not None and documented and environment.project_id != self._project_of(route, caller):
+            return None
+        return environment
 
     def _project_of(self, route: Route, caller: Caller) -> int | None:
         if route.project is None:
@@ -208,6 +232,8 @@ class Server:
 
     async def _own_key(self, caller: Caller) -> dict[str, Any]:
         token = caller.token
+        if token is None and self.state.rules.own_key_crashes:
+            raise crash()
         if token is None or token.value.startswith("pha_"):
             raise not_found()
         await self._limit(caller)
