@@ -114,9 +114,7 @@ def _scope_of_update(state: State, route: Route, body: Any) -> str:
     return scope if set(body or ()) <= state.rows.keys() - {"name"} else WRITE
 
 
-def check_scopes(
-    state: State, caller: Caller, route: Route, scope: str | None, environment: SandboxEnvironment | None
-) -> None:
+def check_scopes(state: State, caller: Caller, route: Route, scope: str | None, environment: SandboxEnvironment | None) -> None:
     """Hold the token against the action: does it take tokens, is the key limited to elsewhere, is the scope there.
 
     Raises:

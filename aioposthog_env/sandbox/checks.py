@@ -130,9 +130,9 @@ def timezone(attr: str, value: Any) -> str:
     return str(value)
 
 
-def texts(longest: int | None = None, *, nulls: Literal["refuse", "keep", "drop"] = "refuse") -> Check:
-    """A list of texts that are not blank."""
-    item = text(longest, blank=False)
+def texts(longest: int | None = None, *, nulls: Literal["refuse", "keep", "drop"] = "refuse", blank: bool = False) -> Check:
+    """A list of texts."""
+    item = text(longest, blank=blank)
 
     def check(attr: str, value: Any) -> list[Any]:
         checked: list[Any] = []

@@ -70,6 +70,7 @@ class EraRules:
         wide_restrictions: Whether restrictions filter by more than distinct ids.
         ties_project_to_environment: Whether a project is its one environment.
         put: What PUT does.
+        over_quota: How an organization is refused that has as many as its plan allows.
         closed_products: Whether intents take known products only.
         plain_intent_errors: Whether an intent without a product is answered with ``{"error": …}``.
         activity_ids: Whether entries of the activity log have ids.
@@ -102,12 +103,15 @@ class EraRules:
     wide_restrictions: bool
     ties_project_to_environment: bool
     put: Put
+    over_quota: str = "You have reached the maximum limit of allowed environments for your current plan."
     closed_products: bool
     plain_intent_errors: bool
     activity_ids: bool
     options_crash: bool
     crashing_reads: frozenset[str] = frozenset()
 
+
+_UPGRADE: Final = "You must upgrade your PostHog plan to be able to create and manage more environments per project."
 
 _AUGUST_2025: Final = EraRules(
     letter="B",
@@ -123,7 +127,8 @@ _AUGUST_2025: Final = EraRules(
             "managed_viewsets",
         }
     ),
-    endpoints=_ALL - _SINCE_2026 | names(ACCESS, (CHANGE_ORGANIZATION,)) - {"resource_access_controls", "set_resource_access_control"},
+    endpoints=_ALL - _SINCE_2026
+    | names(ACCESS, (CHANGE_ORGANIZATION,)) - {"resource_access_controls", "set_resource_access_control"},
     not_on_project=frozenset({"event_ingestion_restrictions"}),
     scopes=dict.fromkeys(_CONFIG_ACTIONS, "team:read"),
     config_scope="team:read",
@@ -146,6 +151,7 @@ _AUGUST_2025: Final = EraRules(
     wide_restrictions=False,
     ties_project_to_environment=False,
     put="under a project only",
+    over_quota=_UPGRADE,
     closed_products=False,
     plain_intent_errors=False,
     activity_ids=False,
@@ -175,6 +181,7 @@ ERAS: Final[dict[str, EraRules]] = {
         wide_restrictions=False,
         ties_project_to_environment=False,
         put="as patch",
+        over_quota=_UPGRADE,
         closed_products=False,
         plain_intent_errors=True,
         activity_ids=False,
@@ -192,8 +199,8 @@ ERAS: Final[dict[str, EraRules]] = {
         challenge="Bearer",
         own_key_crashes=False,
         hides_other_projects=False,
-        scopes_of_any_verb=False,
         takes_access_control=False,
+        over_quota=attrs.fields(EraRules).over_quota.default,
         null_dashboard_crashes=False,
         activity_ids=True,
         options_crash=False,
@@ -227,5 +234,9 @@ ERAS: Final[dict[str, EraRules]] = {
 
 NESTED_REFUSED: Final = (
     "Multiple environments per project are no longer available. Please contact support if you need assistance."
+)
+UNDER_A_PROJECT: Final = (
+    "Environments must be created under a specific project. Send the POST request to "
+    "/api/projects/<project_id>/environments/ instead."
 )
 SUNSET: Final = "Fri, 31 Jul 2026 00:00:00 GMT"

@@ -85,7 +85,7 @@ def _flag(default: bool | None = None, **facts: Any) -> Row:
 
 ROWS: Final[dict[str, Row]] = {
     "name": Row(check=text(200, blank=False), default="Default project", nullable=False),
-    "app_urls": Row(check=app_urls, earlier=_until_2025(texts(200, nulls="drop")), default=[], nullable=False),
+    "app_urls": Row(check=app_urls, earlier=_until_2025(texts(200, nulls="keep")), default=[], nullable=False),
     "slack_incoming_webhook": Row(check=text(500), eras="AB"),
     "anonymize_ips": _flag(False),
     "completed_snippet_onboarding": _flag(False),
@@ -119,7 +119,7 @@ ROWS: Final[dict[str, Row]] = {
     "session_recording_masking_config": Row(check=masking, eras="BD"),
     "session_recording_url_trigger_config": Row(check=any_list, default=[], eras="BD", early=False),
     "session_recording_url_blocklist_config": Row(check=any_list, default=[], eras="BD", early=False),
-    "session_recording_event_trigger_config": Row(check=texts(nulls="keep"), default=[], eras="BD", early=False),
+    "session_recording_event_trigger_config": Row(check=texts(nulls="keep", blank=True), default=[], eras="BD", early=False),
     "session_recording_trigger_match_type_config": Row(check=match_type, eras="BD", early=False),
     "session_recording_trigger_groups": Row(check=trigger_groups, eras="D"),
     "session_recording_retention_period": Row(
@@ -131,7 +131,7 @@ ROWS: Final[dict[str, Row]] = {
     "week_start_day": Row(check=choice(0, 1), default=0),
     "primary_dashboard": Row(check=primary_key, on_create=False),
     "live_events_columns": Row(check=texts()),
-    "recording_domains": Row(check=texts(200, nulls="drop")),
+    "recording_domains": Row(check=texts(200, nulls="drop"), earlier=_until_2025(texts(200, nulls="keep"))),
     "cookieless_server_hash_mode": Row(check=choice(0, 1, 2), default=0, eras="BD", early=False),
     "human_friendly_comparison_periods": Row(default=False, eras="BD", early=False),
     "inject_web_apps": _flag(),

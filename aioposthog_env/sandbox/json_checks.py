@@ -10,17 +10,163 @@ from urllib.parse import urlsplit
 
 from aioposthog_env.sandbox import re2
 from aioposthog_env.sandbox.checks import Check, any_list, anything, boolean, choice, config, linked_flag, texts, whole
-from aioposthog_env.sandbox.errors import Problem, crash, invalid
+from aioposthog_env.sandbox.errors import crash, invalid
 from aioposthog_env.sandbox.json import is_list, is_object
 
-CURRENCIES: Final = (
-    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTC BTN BWP BYN BZD CAD CDF CHF CLP "
-    "CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG HUF IDR ILS INR "
-    "IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LTL LVL LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU "
-    "MTL MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG "
-    "SEK SGD SRD SSP STN SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XOF XPF YER "
-    "ZAR ZMW"
-).split()
+CURRENCIES: Final = [
+    "AED",
+    "AFN",
+    "ALL",
+    "AMD",
+    "ANG",
+    "AOA",
+    "ARS",
+    "AUD",
+    "AWG",
+    "AZN",
+    "BAM",
+    "BBD",
+    "BDT",
+    "BGN",
+    "BHD",
+    "BIF",
+    "BMD",
+    "BND",
+    "BOB",
+    "BRL",
+    "BSD",
+    "BTC",
+    "BTN",
+    "BWP",
+    "BYN",
+    "BZD",
+    "CAD",
+    "CDF",
+    "CHF",
+    "CLP",
+    "CNY",
+    "COP",
+    "CRC",
+    "CVE",
+    "CZK",
+    "DJF",
+    "DKK",
+    "DOP",
+    "DZD",
+    "EGP",
+    "ERN",
+    "ETB",
+    "EUR",
+    "FJD",
+    "GBP",
+    "GEL",
+    "GHS",
+    "GIP",
+    "GMD",
+    "GNF",
+    "GTQ",
+    "GYD",
+    "HKD",
+    "HNL",
+    "HRK",
+    "HTG",
+    "HUF",
+    "IDR",
+    "ILS",
+    "INR",
+    "IQD",
+    "IRR",
+    "ISK",
+    "JMD",
+    "JOD",
+    "JPY",
+    "KES",
+    "KGS",
+    "KHR",
+    "KMF",
+    "KRW",
+    "KWD",
+    "KYD",
+    "KZT",
+    "LAK",
+    "LBP",
+    "LKR",
+    "LRD",
+    "LTL",
+    "LVL",
+    "LSL",
+    "LYD",
+    "MAD",
+    "MDL",
+    "MGA",
+    "MKD",
+    "MMK",
+    "MNT",
+    "MOP",
+    "MRU",
+    "MTL",
+    "MUR",
+    "MVR",
+    "MWK",
+    "MXN",
+    "MYR",
+    "MZN",
+    "NAD",
+    "NGN",
+    "NIO",
+    "NOK",
+    "NPR",
+    "NZD",
+    "OMR",
+    "PAB",
+    "PEN",
+    "PGK",
+    "PHP",
+    "PKR",
+    "PLN",
+    "PYG",
+    "QAR",
+    "RON",
+    "RSD",
+    "RUB",
+    "RWF",
+    "SAR",
+    "SBD",
+    "SCR",
+    "SDG",
+    "SEK",
+    "SGD",
+    "SRD",
+    "SSP",
+    "STN",
+    "SYP",
+    "SZL",
+    "THB",
+    "TJS",
+    "TMT",
+    "TND",
+    "TOP",
+    "TRY",
+    "TTD",
+    "TWD",
+    "TZS",
+    "UAH",
+    "UGX",
+    "USD",
+    "UYU",
+    "UZS",
+    "VES",
+    "VND",
+    "VUV",
+    "WST",
+    "XAF",
+    "XCD",
+    "XOF",
+    "XPF",
+    "YER",
+    "ZAR",
+    "ZMW",
+]
 """The 152 codes that PostHog takes: not plain ISO 4217, ``BTC`` is one of them."""
 currency: Final = choice(*CURRENCIES)
 
@@ -109,7 +255,7 @@ _app_urls: Final = texts(200, nulls="drop")
 
 def app_urls(attr: str, value: Any) -> list[Any]:
     """URLs that can be parsed, with a few wildcards in the host at most."""
-    urls = _app_urls(attr, value)
+    urls: list[str] = _app_urls(attr, value)
     for number, url in enumerate(urls):
         try:
             host = urlsplit(url).hostname or ""
@@ -177,18 +323,17 @@ def _saved(saving: Saving, fits: Callable[[Any], bool], what: str) -> Check:
     def check(attr: str, value: Any) -> Any:
         if fits(value):
             return value
-        raise _unfit(saving, what)
+        raise crash() if saving == "crashes" else invalid(f"Invalid {what} schema.")
 
     return check
 
 
-def _unfit(saving: Saving, what: str) -> Problem:
-    return crash() if saving == "crashes" else invalid(f"Invalid {what} schema.")
-
-
-def _list_of(fits: Callable[[dict[str, Any]], bool]) -> Callable[[Any], bool]:
-    """A list of objects; what is empty counts as an empty list."""
-    return lambda value: not value or (is_list(value) and all(is_object(one) and fits(one) for one in value))
+def _list_of(
+    saving: Saving, fits: Callable[[dict[str, Any]], bool], what: str, added: Mapping[str, Any] | None = None
+) -> Check:
+    """A list of objects; what is empty counts as an empty list. The server adds what an object leaves out."""
+    check = _saved(saving, lambda value: is_list(value) and all(is_object(one) and fits(one) for one in value), what)
+    return lambda attr, value: [{**(added or {}), **one} for one in check(attr, value or [])]
 
 
 def _only(required: Mapping[str, type | tuple[type, ...]], optional: Mapping[str, type]) -> Callable[[dict[str, Any]], bool]:
@@ -214,6 +359,12 @@ _EVENT: Final = _only(
         "subscriptionProperty": str,
     },
 )
+_ADDED_TO_EVENTS: Final = {
+    "couponProperty": None,
+    "currencyAwareDecimal": False,
+    "productProperty": None,
+    "revenueCurrencyProperty": {"property": None, "static": "USD"},
+}
 _GOAL: Final = _only({"name": str, "goal": (int, float), "due_date": str}, {"mrr_or_gross": str})
 _IN_A_WAREHOUSE: Final = ("id", "id_field", "distinct_id_field", "table_name", "timestamp_field")
 
@@ -234,8 +385,7 @@ def _conversion_goal(goal: dict[str, Any]) -> bool:
 
 def _sources(value: Any) -> bool:
     return is_object(value) and all(
-        source is None
-        or (is_object(source) and all(column is None or isinstance(column, str) for column in source.values()))
+        source is None or (is_object(source) and all(column is None or isinstance(column, str) for column in source.values()))
         for source in value.values()
     )
 
@@ -244,8 +394,8 @@ def revenue_analytics(saving: Saving) -> Check:
     """The config of revenue analytics."""
     return config(
         base_currency=currency,
-        events=_saved(saving, _list_of(_EVENT), "events"),
-        goals=_saved(saving, _list_of(_GOAL), "goals"),
+        events=_list_of(saving, _EVENT, "events", _ADDED_TO_EVENTS if saving == "crashes" else None),
+        goals=_list_of(saving, _GOAL, "goals"),
         filter_test_accounts=boolean,
     )
 
@@ -254,7 +404,7 @@ def marketing_analytics(saving: Saving, *modes: str) -> Check:
     """The config of marketing analytics."""
     return config(
         sources_map=_saved(saving, _sources, "sources map"),
-        conversion_goals=_saved(saving, _list_of(_conversion_goal), "conversion goals"),
+        conversion_goals=_list_of(saving, _conversion_goal, "conversion goals"),
         attribution_window_days=whole(1, 90),
         attribution_mode=choice("first_touch", "last_touch", *modes),
         campaign_name_mappings=anything,

@@ -21,9 +21,7 @@ def check_project(state: State, project_id: int | None) -> None:
         raise not_found("Project not found.")
 
 
-def check_nested(
-    state: State, caller: Caller, route: Route, environment: SandboxEnvironment | None, scope: str | None
-) -> None:
+def check_nested(state: State, caller: Caller, route: Route, environment: SandboxEnvironment | None, scope: str | None) -> None:
     """Answer for an environment as the broken filter does.
 
     Raises:

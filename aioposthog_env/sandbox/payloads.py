@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import ADMIN, SandboxEnvironment, SandboxUser, State, moment
 
 _MODIFIERS: Final = {
@@ -61,10 +62,15 @@ def full_payload(state: State, environment: SandboxEnvironment, user: SandboxUse
             "product_description": None,
             "is_pending_deletion": environment.pending_deletion,
         }
+    if state.rules.letter != "D" and (modifiers := environment.settings["modifiers"]) and not is_object(modifiers):
+        del payload["person_on_events_querying_enabled"]  # what is stored unchecked cannot be asked for a mode
     if early_project:
         hidden = {name for name, row in state.rows.items() if not row.early}
         return payload | {name: value for name, value in environment.settings.items() if name not in hidden}
-    return payload | environment.settings
+    payload |= environment.settings
+    if "default_data_theme" in payload and not state.plan.color_themes:
+        payload["default_data_theme"] = None
+    return payload
 
 
 def _access_level(level: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import attrs
 import msgspec
@@ -23,6 +23,7 @@ from aioposthog_env.sandbox.server import Answer, Request, Server
 from aioposthog_env.sandbox.state import ADMIN, MEMBER, OWNER, Plan, SandboxEnvironment, SandboxSession, SandboxUser, State
 from aioposthog_env.sandbox.throttle import Throttle
 from aioposthog_env.sandbox.wire import send
+
 
 @attrs.frozen(kw_only=True)
 class SandboxCall:

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 from multidict import MultiMapping
 
-from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, UPDATE, Target
+from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, UPDATE
 from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, check_visible, own_record, required_scope
 from aioposthog_env.sandbox.actions import ACTIONS
 from aioposthog_env.sandbox.asked import Asked
@@ -22,6 +22,7 @@ from aioposthog_env.sandbox.eras import NESTED_REFUSED, SUNSET
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid, not_found
 from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.nested import check_nested, check_project
+from aioposthog_env.sandbox.quota import check_put
 from aioposthog_env.sandbox.routing import Route
 from aioposthog_env.sandbox.state import SandboxEnvironment, State, moment
 from aioposthog_env.sandbox.throttle import Throttle, ThrottleLogs, whole_seconds
@@ -118,13 +119,15 @@ class Server:
             raise not_found("Project not found.")
         if (endpoint := route.endpoint) is CURRENT_KEY:
             return await self._own_key(caller)
+        if route.style == "key" and caller.token is not None and not caller.may_all(state):
+            raise denied(rules.no_scope)
         if endpoint is None and not rules.scopes_of_any_verb:
             return self._other_verb(route)
         environment = self._admit(caller, route, body)
         if endpoint is None:
             return self._other_verb(route)
-        if route.verb == "PUT" and endpoint is UPDATE:
-            self._put(route)
+        if route.verb == "PUT" and endpoint is UPDATE and environment is not None:
+            check_put(state, route.style, environment)
         await self._limit(caller)
         if isinstance(body, Unreadable):
             raise body.problem
@@ -141,14 +144,14 @@ class Server:
         environment = None if nested == "broken" or route.id is None else self._find(route, caller)
         scope = required_scope(state, route, body)
         check_scopes(state, caller, route, scope, environment)
-        if nested == "broken" and route.endpoint is not CREATE:
-            raise crash()
-        if route.endpoint is None and route.verb != "OPTIONS" and not route.has_suffix:
-            return environment
-        if route.id is None and nested == "by event definitions" and route.endpoint is not CREATE:
-            check_project(state, self._project_of(route, caller))
-            raise crash()
+        if nested == "broken":
+            if route.endpoint not in {CREATE, None}:
+                raise crash()
+            return None
         if route.id is None:
+            if nested == "by event definitions" and (route.endpoint is LIST or route.verb == "OPTIONS"):
+                check_project(state, self._project_of(route, caller))
+                raise crash()
             return None
         _must_be_a_number(route)
         if nested == "by event definitions":
@@ -165,13 +168,6 @@ class Server:
         if crashing:
             raise crash()
         raise Problem(405, "invalid_request", "method_not_allowed", f'Method "{route.verb}" not allowed.')
-
-    def _put(self, route: Route) -> None:
-        put = self.state.rules.put
-        if put == "under a project only" and route.style != "project":
-            raise invalid("Environments must be created under a specific project.")
-        if put != "as patch":
-            raise denied("You have reached the maximum limit of allowed environments for your current plan.")
 
     def _shuffle(self) -> None:
         order = list(self.state.environments.items())

@@ -55,11 +55,13 @@ class Plan:
     Attributes:
         environments_per_project: The most environments of a project that are no demo, in 2025; None for no limit.
         projects: The most projects of an organization, in the newest generation; None for no limit.
+        color_themes: Whether color themes can be chosen; without, ``default_data_theme`` always reads back as null.
         retention: The retention periods that can be chosen; None: the server crashes, as it does without any entitlement.
     """
 
     environments_per_project: int | None = None
     projects: int | None = None
+    color_themes: bool = True
     retention: tuple[str, ...] | None = ("30d", "90d", "1y", "5y")
 
 
