@@ -35,6 +35,8 @@ _SINCE_2026: Final = frozenset(
 _ALL: Final = frozenset(row.name for row in ENDPOINTS)
 
 
+_OVER_LIMIT: Final = "You have reached the maximum limit of allowed environments for your current plan."
+_UPGRADE: Final = "You must upgrade your PostHog plan to be able to create and manage more environments per project."
 _CONFIG_ACTIONS: Final = ("add_product_intent", "complete_product_onboarding", "event_ingestion_restrictions")
 _STRICT_ACTIONS: Final = frozenset({"reset_token", "rotate_secret_token", "delete_secret_token_backup"})
 
@@ -103,15 +105,13 @@ class EraRules:
     wide_restrictions: bool
     ties_project_to_environment: bool
     put: Put
-    over_quota: str = "You have reached the maximum limit of allowed environments for your current plan."
+    over_quota: str = _OVER_LIMIT
     closed_products: bool
     plain_intent_errors: bool
     activity_ids: bool
     options_crash: bool
     crashing_reads: frozenset[str] = frozenset()
 
-
-_UPGRADE: Final = "You must upgrade your PostHog plan to be able to create and manage more environments per project."
 
 _AUGUST_2025: Final = EraRules(
     letter="B",
@@ -200,7 +200,7 @@ ERAS: Final[dict[str, EraRules]] = {
         own_key_crashes=False,
         hides_other_projects=False,
         takes_access_control=False,
-        over_quota=attrs.fields(EraRules).over_quota.default,
+        over_quota=_OVER_LIMIT,
         null_dashboard_crashes=False,
         activity_ids=True,
         options_crash=False,

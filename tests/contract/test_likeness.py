@@ -17,7 +17,7 @@ DOCS: Final = Path(__file__).parents[2] / "docs" / "sandbox.md"
 async def replay(cases: list[Recorded]) -> dict[str, list[str]]:
     """The cases that differ, with their differences."""
     found: dict[str, list[str]] = {}
-    async with recorded_scene() as scene, recorded_scene(throttled=True) as throttled:
+    async with recorded_scene("2024-10") as scene, recorded_scene(throttled=True) as throttled:
         for case in cases:
             chosen: Scene = throttled if case.status == 429 else scene
             if differences := await chosen.replay(case):
@@ -54,7 +54,7 @@ def test_every_reason_for_leaving_out_stands_in_the_docs() -> None:
 async def test_a_difference_would_be_seen() -> None:
     """The comparison itself can fail: a scene of another era disagrees in most cases."""
     cases = [case for case in load(FIXTURE) if left_out(case) is None]
-    async with recorded_scene() as scene:
+    async with recorded_scene("2024-10") as scene:
         snapshot = scene.snapshot | {"era": "2025-11"}
         for environment in snapshot["environments"]:
             environment["settings"] |= {"surprise": 1}
