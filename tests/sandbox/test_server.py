@@ -285,7 +285,12 @@ async def test_what_a_patch_refuses(body: Any, code: str, attr: str | None) -> N
             "current",
             {"marketing_analytics_config": {"sources_map": {"a": {}, "b": {}}, "attribution_mode": "last_touch"}},
             {"marketing_analytics_config": {"sources_map": {"b": None, "c": {"campaign": "x"}}}},
-            {"marketing_analytics_config": {"sources_map": {"a": {}, "c": {"campaign": "x"}}, "attribution_mode": "last_touch"}},
+            {
+                "marketing_analytics_config": {
+                    "sources_map": {"a": {}, "c": {"campaign": "x"}},
+                    "attribution_mode": "last_touch",
+                }
+            },
         ),
     ],
 )
