@@ -63,7 +63,7 @@ class EraRules:
         hides_other_projects: Whether the root path answers 404, and not 403, to a key limited to other environments.
         legacy_keys_may_all: Whether a key stored without scopes may do everything, or nothing.
         scopes_of_any_verb: Whether scopes and visibility are checked before a verb that the path does not take.
-        takes_access_control: Whether a value for ``access_control`` is accepted and ignored.
+        takes_access_control: Whether an admin's value for ``access_control`` is accepted and ignored.
         null_dashboard_crashes: Whether ``primary_dashboard: null`` fails.
         admin_settings: Whether most settings are for admins only.
         deletes_later: Whether deleting only begins a deletion.
@@ -173,6 +173,7 @@ ERAS: Final[dict[str, EraRules]] = {
         shows_own_key=False,
         legacy_keys_may_all=True,
         scopes_of_any_verb=True,
+        takes_access_control=True,
         null_dashboard_crashes=True,
         admin_settings=False,
         deletes_later=False,

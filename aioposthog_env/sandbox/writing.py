@@ -102,6 +102,8 @@ def _check_access_control(asked: Asked) -> None:
     boolean("access_control", asked.body["access_control"])
     if not asked.state.rules.takes_access_control:
         raise invalid("Project access control is deprecated.", "access_control")
+    if asked.environment is not None and asked.user.levels[asked.target.organization] < ADMIN:
+        raise denied("Your organization access level is insufficient to configure project access restrictions.")
 
 
 def _check_plan(asked: Asked, name: str, value: Any) -> None:

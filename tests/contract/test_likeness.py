@@ -66,8 +66,7 @@ async def test_what_a_patch_stores_is_compared_value_by_value() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = FIXTURES["2025-08"].read_text(encoding="utf-8").splitlines()
-    listed = {"method": "GET", "path": "/api/environments/"}
-    kept = [row for row in rows if listed.items() <= json.loads(row)["request"].items()]
+    kept = [row for row in rows if '"method":"GET"' in row and '"status":200' in row]
     assert likeness.main([str(FIXTURES["2025-08"]), "--era", "2025-08"]) == 0
     number = int(re.fullmatch(r"(\d+) of \1 agree", capsys.readouterr().out.splitlines()[0])[1])  # type: ignore[index]
     assert number >= 50

@@ -218,10 +218,12 @@ async def test_no_dashboard_crashes_the_servers_up_to_august_2025() -> None:
 
 
 async def test_access_control_is_taken_up_to_august_2025() -> None:
-    for era, status in (("2025-08", 200), ("2025-11", 400), ("current", 400)):
+    for era, status, members in (("2024-10", 200, 403), ("2025-08", 200, 403), ("2025-11", 400, 400), ("current", 400, 400)):
         async with calling(1, era=era) as (sandbox, call):
-            answer = await call("PATCH", "/api/environments/1/", sandbox.key(), body={"access_control": False})
-            assert answer.status == status
+            for user, expected in ((sandbox.user, status), (sandbox.member, members)):
+                key = sandbox.key(user=user)
+                answer = await call("PATCH", "/api/environments/1/", key, body={"access_control": False})
+                assert answer.status == expected
 
 
 @pytest.mark.parametrize("body", [[], "abc", 5])
