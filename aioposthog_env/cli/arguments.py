@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter, validators
 
-Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
+Era: TypeAlias = Literal["2024-10", "2025-08", "2025-11", "current"]
 Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
