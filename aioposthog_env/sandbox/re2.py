@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 _ESCAPES: Final = frozenset("AzbBdDsSwWpPxQCafnrtv")
-"""Letters that mean something after a backslash; any other letter is refused, any punctuation stands for itself."""
+"""Letters that mean something after a backslash; any other letter is refused, any punctuation matches itself."""
 _QUANTIFIER: Final = re.compile(r"[*+?]|\{(\d+)(,(\d*))?\}")
 _GROUP: Final = re.compile(r"\?(?:P?<[A-Za-z_]\w*>|[imsU]*(?:-[imsU]+)?:)")
 _FLAGS: Final = re.compile(r"\(\?[imsU]*(?:-[imsU]+)?\)")

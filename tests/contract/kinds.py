@@ -42,6 +42,6 @@ def id_of(answer: Recorded) -> int | None:
 
 
 def kind_of(answer: Recorded) -> type[Any] | None:
-    """The model of a successful answer; None for errors and for what is no model."""
+    """The model of a successful answer; None for errors and for answers without a model."""
     endpoint = endpoint_of(answer)
     return None if endpoint is None else _MODELS.get(endpoint.reply)

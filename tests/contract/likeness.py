@@ -24,8 +24,8 @@ from aioposthog_env.sandbox.eras import EraName
 from tests.contract.recorded import Recorded, load
 
 LEFT_OUT: Final = (
-    (re.compile(r"^/api/organizations/"), "organizations are no environments; the client never asks for them"),
-    (re.compile(r"^/api/personal_api_keys/$"), "listing and making keys is no business of this client"),
+    (re.compile(r"^/api/organizations/"), "the client never requests organizations"),
+    (re.compile(r"^/api/personal_api_keys/$"), "the client never lists or makes keys"),
 )
 """Paths that the sandbox does not serve, with the reason."""
 
@@ -151,7 +151,7 @@ def _is_payload(body: Any) -> bool:
 
 
 def differences(case: Recorded, status: int, headers: dict[str, str], raw: bytes) -> Iterable[str]:
-    """Where an answer differs from the recorded one."""
+    """Yield what differs between an answer and the recorded one."""
     if status != case.status:
         yield f"status {status} instead of {case.status}: {raw[:200]!r}"
         return

@@ -109,7 +109,7 @@ async def test_what_asks_for_a_scope_that_no_key_can_have() -> None:
             for key in (sandbox.key("*"), sandbox.key(legacy=True), sandbox.key("team:read")):
                 assert (await call(verb, path, key, body=body)).status in {200, 201}, path
             assert (await call(verb, path, headers=session, body=body)).status in {200, 201}, path
-        # Ways round: one field that is no config, or the project path.
+        # Ways round: one field outside the config fields, or the project path.
         assert (await call("PATCH", "/api/environments/1/", usual, body=config | name)).status == 200
         assert (await call("PATCH", "/api/environments/1/", sandbox.key("team:read"), body=config | name)).status == 403
         assert (await call("PATCH", "/api/projects/1/", sandbox.key("project:read"), body=config)).status == 200
