@@ -136,7 +136,7 @@ class Server:
         return ACTIONS[endpoint.name](self._asked(request, route, caller, environment, body))
 
     def _admit(self, caller: Caller, route: Route, body: Any) -> SandboxEnvironment | None:
-        """Check scopes, then whether the environment is there and visible. Gives it; None for collections."""
+        """Check scopes, then whether the environment exists and is visible. Return it; None for collections."""
         state = self.state
         nested = state.nested if route.style == "nested" else None
         if nested == "by event definitions" and caller.token is not None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from aioposthog_env import Sandbox, TeamSettings
+from tests.conftest import connect
 from tests.sandbox.test_server import calling, cookies_of
 
 NOT_FOUND = {"type": "invalid_request", "code": "not_found", "detail": "Not found.", "attr": None}
@@ -198,3 +200,13 @@ async def test_an_intent_that_the_database_cannot_hold(era: Any) -> None:
         for product in ["x" * 256, *(["a\0"] if era == "2024-10" else [])]:
             path = "/api/environments/1/add_product_intent/"
             assert (await call("PATCH", path, headers=session, body={"product_type": product})).status == 500
+
+
+@pytest.mark.parametrize("era", ["2024-10", "2025-08", "2025-11", "current"])
+async def test_the_client_does_its_main_job_in_every_era(era: Any) -> None:
+    async with Sandbox(9, era=era, lacking_anonymize_ips=3) as sandbox, connect(sandbox) as environments:
+        refs = [ref async for ref in environments.list()]
+        assert (await environments.each(refs).retrieve()).counts["succeeded"] == 9
+        report = await environments.apply(await environments.plan(TeamSettings(anonymize_ips=True), refs))
+        assert (report.counts["succeeded"], report.counts["unchanged"]) == (3, 6)
+        assert all(sandbox.environment(number).settings["anonymize_ips"] for number in sandbox.environment_ids)
