@@ -187,11 +187,6 @@ class PostHogSession:
         return self._host.credential
 
     @property
-    def routes(self) -> Routes:
-        """The URL style that the user chose, or ``auto``."""
-        return self._host.routes.routes
-
-    @property
     def era(self) -> Era:
         """Which generation of PostHog answers, as far as was seen."""
         return self._host.routes.era

@@ -37,7 +37,7 @@ async def until_deleted(session: PostHogSession, ref: EnvironmentRef, deadline: 
 
     The nested path answers 404 for environments that exist (PostHog 2025-08), so it is not the one that is read.
     """
-    style: Style | None = "root" if session.routes == "nested" else None
+    style: Style | None = "root" if session.routes.routes == "nested" else None
 
     async def gone(within: PostHogSession) -> bool:
         try:

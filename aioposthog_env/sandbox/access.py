@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import attrs
 
-from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.api.endpoints import READ, UPDATE, WRITE
+from aioposthog_env.sandbox.bodies import Unreadable
 from aioposthog_env.sandbox.errors import crash, denied, not_found, unauthenticated
-from aioposthog_env.sandbox.fields import ROWS
 from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.routing import Route
 from aioposthog_env.sandbox.state import ADMIN, SandboxEnvironment, SandboxUser, State, Token
@@ -88,20 +88,33 @@ def _key_in(headers: Mapping[str, str], query: Mapping[str, str], body: Any) -> 
     return None, ""
 
 
-def check_verb(state: State, caller: Caller, route: Route) -> None:
-    """Refuse a token for a verb that the path does not take, in the generation that looks at scopes first.
+def required_scope(state: State, route: Route, body: Any) -> str | None:
+    """The scope that a request needs; None where the action publishes none."""
+    rules, endpoint = state.rules, route.endpoint
+    if endpoint is None:
+        # A verb that the path does not take. An action's own scope counts for every verb of its path.
+        of_action = next((rules.scopes.get(row.name, row.scope) for row in route.rows.values()), None)
+        if route.has_suffix and of_action is not None:
+            return of_action
+        return READ if route.verb == "OPTIONS" else WRITE if route.verb == "PATCH" and route.id is None else None
+    if endpoint is UPDATE and route.verb == "PATCH":
+        return _scope_of_update(state, route, body)
+    return rules.scopes.get(endpoint.name, endpoint.scope)
 
-    Raises:
-        Problem: 403.
-    """
-    on_list = route.id is None and route.verb == "PATCH"
-    if state.rules.unscoped_verbs and not caller.may_all(state) and not on_list:
-        raise denied(state.rules.no_scope)
+
+def _scope_of_update(state: State, route: Route, body: Any) -> str:
+    rules = state.rules
+    scope = rules.project_config_scope if route.style == "project" else rules.config_scope
+    if scope == WRITE:
+        return WRITE
+    if isinstance(body, Unreadable):
+        raise body.problem
+    if body is not None and not is_object(body):
+        raise crash()  # its keys are asked for
+    return scope if set(body or ()) <= state.rows.keys() - {"name"} else WRITE
 
 
-def check_scopes(
-    state: State, caller: Caller, route: Route, endpoint: Endpoint, environment: SandboxEnvironment | None, body: Any
-) -> None:
+def check_scopes(state: State, caller: Caller, route: Route, scope: str | None, environment: SandboxEnvironment | None) -> None:
     """Hold the token against the action: does it take tokens, is the key limited to elsewhere, is the scope there.
 
     Raises:
@@ -110,7 +123,6 @@ def check_scopes(
     token, rules = caller.token, state.rules
     if token is None:
         return
-    scope = None if endpoint.name in rules.unscoped else endpoint.scope
     if scope is None and not caller.may_all(state):
         raise denied(rules.no_scope)
     if token.projects:
@@ -119,21 +131,23 @@ def check_scopes(
         raise denied(f"API key does not have access to the requested organization: ID {judged}.")
     if scope is None or caller.may_all(state):
         return
-    need = _scope_of_update(state, body) if endpoint.name == "update" else scope
     granted = set(token.scopes)
-    if "*" in granted or need in granted or (need.endswith(":read") and need.replace(":read", ":write") in granted):
+    if "*" in granted or scope in granted or (scope.endswith(":read") and scope.replace(":read", ":write") in granted):
         return
-    raise denied(f"API key missing required scope '{need}'")
+    raise denied(f"API key missing required scope '{scope}'")
 
 
 def _check_projects(state: State, token: Token, route: Route, environment: SandboxEnvironment | None) -> None:
-    if route.style == "nested" and state.rules.nested == "broken":
+    rules = state.rules
+    if route.style == "nested" and state.nested == "broken":
         raise crash()
     if route.id is None:
         raise denied("API keys with scoped projects are only supported on project-based endpoints.")
     if environment is None:
         raise not_found()
     if environment.id not in token.projects:
+        if rules.hides_other_projects and route.style != "project" and route.id != "@current":
+            raise not_found()
         raise denied(f"API key does not have access to the requested project: ID {environment.id}.")
 
 
@@ -144,13 +158,6 @@ def _organization_judged(state: State, caller: Caller, route: Route) -> str | No
         return next(of_project, None)
     current = state.environments.get(caller.user.current or 0)
     return next(iter(caller.user.levels), None) if current is None else current.organization
-
-
-def _scope_of_update(state: State, body: Any) -> str:
-    letter = state.rules.letter
-    config_fields = {name for name, row in ROWS.items() if letter in row.eras and name != "name"}
-    config_only = is_object(body) and set(body) <= config_fields
-    return state.rules.config_scope if config_only else "project:write"
 
 
 def check_visible(state: State, caller: Caller, environment: SandboxEnvironment | None) -> SandboxEnvironment:
@@ -181,6 +188,6 @@ def own_record(state: State, token: Token, now: str) -> dict[str, Any]:
         "last_rolled_at": None,
         "user_id": state.users.index(token.user) + 1,
         "scopes": list(token.scopes) or ["*"],
-        "scoped_teams": list(token.projects),
-        "scoped_organizations": list(token.organizations),
+        "scoped_teams": list(token.projects) or None,
+        "scoped_organizations": list(token.organizations) or None,
     }

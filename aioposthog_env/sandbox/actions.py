@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from aioposthog_env.sandbox import intents, tokens, writing
 from aioposthog_env.sandbox.asked import Action, Asked
+from aioposthog_env.sandbox.eras import UNDER_A_PROJECT
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid, not_found
-from aioposthog_env.sandbox.fields import ROWS
 from aioposthog_env.sandbox.more_actions import MORE_ACTIONS
 from aioposthog_env.sandbox.payloads import full_payload, summary
+from aioposthog_env.sandbox.quota import check_create
 from aioposthog_env.sandbox.state import ADMIN
 
 
@@ -46,15 +47,13 @@ def create(asked: Asked) -> dict[str, Any]:
     """A new environment. It becomes the caller's current one."""
     state, rules = asked.state, asked.state.rules
     if asked.style == "root" and not rules.alias:
-        _may_create(asked, _current_organization(asked))
-        raise invalid(
-            "Environments must be created under a specific project. Send the POST request to "
-            "/api/projects/<project_id>/environments/ instead."
-        )
+        if rules.letter == "A":
+            _may_create(asked, _current_organization(asked))
+        raise invalid(UNDER_A_PROJECT)
     organization = _organization_of_new(asked)
     _may_create(asked, organization)
     values = writing.checked(asked, creating=True)
-    name = values.get("name", ROWS["name"].default)
+    name = values.get("name", state.rows["name"].default)
     if rules.unique_names:
         taken = {one.settings["name"].lower() for one in state.environments.values() if one.organization == organization}
         if name.lower() in taken:
@@ -62,10 +61,11 @@ def create(asked: Asked) -> dict[str, Any]:
                 raise Problem(409, "server_error", "conflict", "A project with this name already exists.", "name")
             name = next(f"{name} {number}" for number in range(2, 10**6) if f"{name} {number}".lower() not in taken)
     demo = bool(values.get("is_demo"))
-    _check_quota(asked, organization, demo=demo)
+    check_create(state, asked.style, organization, asked.project_id, demo=demo)
     environment = state.add_environment(
         organization,
         project_id=asked.project_id if asked.style == "nested" else None,
+        event_definitions=0,
         **(_prefilled(rules.letter) | values | {"name": name}),
     )
     environment.generating_demo_data = demo  # the background fills it
@@ -82,18 +82,6 @@ def _prefilled(letter: str) -> dict[str, Any]:
         return {"test_account_filters": [cohort], "extra_settings": {"recorder_script": "posthog-recorder"}}
     mail = {"key": "email", "type": "person", "value": "@example.com", "operator": "not_icontains"}
     return {"test_account_filters": [mail]}
-
-
-def _check_quota(asked: Asked, organization: str, *, demo: bool) -> None:
-    """One demo per organization; the others as the plan has it."""
-    plan, everything = asked.state.plan, asked.state.environments.values()
-    mine = [one for one in everything if one.organization == organization and one.settings["is_demo"] is demo]
-    most = 1 if demo else plan.projects
-    if asked.style == "nested" and not demo:
-        mine = [one for one in mine if one.project_id == asked.project_id]
-        most = plan.environments_per_project
-    if most is not None and len(mine) >= most:
-        raise denied("You have reached the maximum limit of allowed environments for your current plan.")
 
 
 def _may_create(asked: Asked, organization: str) -> None:

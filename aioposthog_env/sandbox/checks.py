@@ -4,15 +4,14 @@ The checks coerce what can be coerced (``"true"`` is a boolean, ``5`` a text) an
 server's own and share nothing with the client's.
 """
 
-import math
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import available_timezones
 
-import msgspec
-
-from aioposthog_env.sandbox.errors import invalid
+from aioposthog_env.sandbox.errors import Problem, invalid
 from aioposthog_env.sandbox.json import is_list, is_object
 
 Check = Callable[[str, Any], Any]
@@ -34,8 +33,13 @@ def boolean(attr: str, value: Any) -> bool:
     raise invalid("Must be a valid boolean.", attr)
 
 
+def boolean_or_null(attr: str, value: Any) -> bool | None:
+    """A boolean of a nullable setting: an empty text and ``"null"`` mean null."""
+    return None if value in ("", "null", "Null", "NULL") else boolean(attr, value)
+
+
 def text(longest: int | None = None, *, blank: bool = True) -> Check:
-    """A text, trimmed; numbers become texts."""
+    """A text, trimmed and without NUL; numbers become texts."""
 
     def check(attr: str, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -45,6 +49,8 @@ def text(longest: int | None = None, *, blank: bool = True) -> Check:
             raise invalid("This field may not be blank.", attr, "blank")
         if longest is not None and len(trimmed) > longest:
             raise invalid(f"Ensure this field has no more than {longest} characters.", attr, "max_length")
+        if "\0" in trimmed:
+            raise invalid("Null characters are not allowed.", attr, "null_characters_not_allowed")
         return trimmed
 
     return check
@@ -55,7 +61,7 @@ def whole(least: int | None = None, most: int | None = None) -> Check:
 
     def check(attr: str, value: Any) -> int:
         try:
-            number = int(str(value))
+            number = int(re.sub(r"\.0*\s*$", "", str(value)))  # 5.0 is whole
         except ValueError:
             raise invalid("A valid integer is required.", attr) from None
         if isinstance(value, bool):
@@ -71,9 +77,12 @@ def whole(least: int | None = None, most: int | None = None) -> Check:
 
 def primary_key(attr: str, value: Any) -> int:
     """The id of something else."""
-    if isinstance(value, bool) or not str(value).isdigit():
-        raise invalid(f"Incorrect type. Expected pk value, received {type(value).__name__}.", attr, "incorrect_type")
-    return int(value)
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise invalid(f"Incorrect type. Expected pk value, received {type(value).__name__}.", attr, "incorrect_type")
 
 
 def sample_rate(attr: str, value: Any) -> str:
@@ -111,7 +120,7 @@ def choice(*choices: Any) -> Check:
     return check
 
 
-_TIMEZONES: Final = frozenset(available_timezones())
+_TIMEZONES: Final = frozenset(available_timezones()) - {"Factory", "localtime", "posixrules"}
 
 
 def timezone(attr: str, value: Any) -> str:
@@ -121,15 +130,17 @@ def timezone(attr: str, value: Any) -> str:
     return str(value)
 
 
-def texts(longest: int | None = None, *, drop_nulls: bool = False) -> Check:
-    """A list of texts; nulls are taken, and dropped where later generations do so."""
-    item = text(longest)
+def texts(longest: int | None = None, *, nulls: Literal["refuse", "keep", "drop"] = "refuse", blank: bool = False) -> Check:
+    """A list of texts."""
+    item = text(longest, blank=blank)
 
     def check(attr: str, value: Any) -> list[Any]:
-        if not is_list(value):
-            raise invalid(f'Expected a list of items but got type "{type(value).__name__}".', attr, "not_a_list")
-        checked = [None if one is None else item(f"{attr}__{number}", one) for number, one in enumerate(value)]
-        return [one for one in checked if one is not None] if drop_nulls else checked
+        checked: list[Any] = []
+        for number, one in enumerate(any_list(attr, value)):
+            if one is None and nulls == "refuse":
+                raise null(f"{attr}__{number}")
+            checked.append(None if one is None else item(f"{attr}__{number}", one))
+        return [one for one in checked if one is not None] if nulls == "drop" else checked
 
     return check
 
@@ -141,13 +152,18 @@ def any_list(attr: str, value: Any) -> list[Any]:
     return value
 
 
+def null(attr: str) -> Problem:
+    """The refusal of null."""
+    return invalid("This field may not be null.", attr, "null")
+
+
 def errors_to_ignore(attr: str, value: Any) -> Any:
     """A list of texts, 300 characters in all. Its errors name no field."""
     if not is_list(value):
         raise invalid("Must provide a list for field: autocapture_exceptions_errors_to_ignore.")
     if not all(isinstance(one, str) for one in value):
-        raise invalid("Must provide a list of strings for field: autocapture_exceptions_errors_to_ignore.")
-    if len(msgspec.json.encode(value)) > 300:
+        raise invalid("Must provide a list of strings to field: autocapture_exceptions_errors_to_ignore.")
+    if len(json.dumps(value)) > 300:
         raise invalid(
             "Field autocapture_exceptions_errors_to_ignore must be less than 300 characters. Complex config should be provided "
             "in posthog-js initialization."
@@ -181,32 +197,61 @@ def linked_flag(attr: str, value: Any) -> dict[str, Any]:
 
 
 def config(**checks: Check) -> Check:
-    """A nested config: each known key is checked by itself, unknown keys are ignored."""
+    """A nested config: each known key is checked by itself, unknown keys are ignored. Null is for unchecked keys only."""
 
     def check(attr: str, value: Any) -> dict[str, Any]:
         if not is_object(value):
-            raise invalid(f"Invalid data. Expected a dictionary, but got {type(value).__name__}.", attr)
-        return {key: checks[key](f"{attr}__{key}", one) for key, one in value.items() if key in checks}
+            detail = f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
+            raise invalid(detail, f"{attr}__non_field_errors")
+        known = {key: one for key, one in value.items() if key in checks}
+        for key, one in known.items():
+            if one is None and checks[key] is not anything:
+                raise null(f"{attr}__{key}")
+        return {key: checks[key](f"{attr}__{key}", one) for key, one in known.items()}
 
     return check
+
+
+def only_keys_of(default: Mapping[str, Any], check: Check) -> Check:
+    """A nested config of a generation that has fewer keys: the others are unknown."""
+
+    def narrowed(attr: str, value: Any) -> Any:
+        return check(attr, {key: one for key, one in value.items() if key in default} if is_object(value) else value)
+
+    return narrowed
+
+
+def match_type(attr: str, value: Any) -> Any:
+    """Whether all triggers or any must match."""
+    if value not in ("all", "any"):
+        raise invalid("Must provide a valid trigger match type. Only 'all' or 'any' or None are allowed.", attr)
+    return value
+
+
+def masking(attr: str, value: Any) -> Any:
+    """What is masked: three known keys, each of its type."""
+    known = keyed(
+        "maskTextSelector",
+        "blockSelector",
+        "maskAllInputs",
+        refusal="Must provide a dictionary with only known keys: maskTextSelector, blockSelector, maskAllInputs.",
+    )
+    known(attr, value)
+    for key, kind, word in (
+        ("maskAllInputs", bool, "boolean"),
+        ("maskTextSelector", str, "string"),
+        ("blockSelector", str, "string"),
+    ):
+        if key in value and not isinstance(value[key], kind):
+            raise invalid(f"{key} must be a {word}.", attr)
+    return value
 
 
 def replay(attr: str, value: Any) -> Any:
     """The replay config and its AI part have known keys."""
     keyed("record_canvas", "ai_config")(attr, value)
-    if is_object(value.get("ai_config")):
-        keyed("included_event_properties", "opt_in", "preferred_events", "excluded_events", "important_user_properties")(
-            attr, value["ai_config"]
-        )
-    return value
-
-
-def trigger_groups(attr: str, value: Any) -> Any:
-    """Version 2 with groups."""
-    if not is_object(value) or value.get("version") != 2 or not isinstance(value.get("groups"), list):
-        raise invalid("Must be an object of version 2 with groups.", attr)
-    for group in value["groups"]:
-        rate = group.get("sampleRate") if is_object(group) else math.nan
-        if "id" not in group or (rate is not None and not 0 <= rate <= 1):
-            raise invalid("Each group needs an id and a sampleRate from 0 to 1.", attr)
+    if value.get("ai_config") is not None:
+        allowed = ("included_event_properties", "opt_in", "preferred_events", "excluded_events", "important_user_properties")
+        refusal = f"Must provide a dictionary with only allowed keys: {', '.join(allowed)}."
+        keyed(*allowed, refusal=refusal)(attr, value["ai_config"])
     return value

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from aioposthog_env.sandbox.fields import ROWS
+from aioposthog_env.sandbox.json import is_object
 from aioposthog_env.sandbox.state import ADMIN, SandboxEnvironment, SandboxUser, State, moment
 
 _MODIFIERS: Final = {
@@ -45,14 +45,15 @@ def full_payload(state: State, environment: SandboxEnvironment, user: SandboxUse
     }
     if not early_project:
         payload["project_id"] = environment.project_id
-    if not early_project and state.rules.letter != "A":
+    if state.rules.letter != "A":
         payload |= {
             "secret_api_token": environment.secret_api_token,
             "secret_api_token_backup": environment.secret_api_token_backup,
-            "user_access_level": "admin" if level >= ADMIN else "member",
             "group_types": [],
-            "managed_viewsets": {"revenue_analytics": False},
         }
+        payload |= {"product_description": None} if early_project else {"user_access_level": _access_level(level)}
+        if not early_project and "managed_viewsets" not in state.rules.lacks:
+            payload["managed_viewsets"] = {"revenue_analytics": False}
     if state.rules.letter == "D":
         payload |= {
             "available_setup_task_ids": ["ingest_first_event", "create_first_insight"],
@@ -61,9 +62,19 @@ def full_payload(state: State, environment: SandboxEnvironment, user: SandboxUse
             "product_description": None,
             "is_pending_deletion": environment.pending_deletion,
         }
+    if state.rules.letter != "D" and (modifiers := environment.settings["modifiers"]) and not is_object(modifiers):
+        del payload["person_on_events_querying_enabled"]  # what is stored unchecked cannot be asked for a mode
     if early_project:
-        return payload | {name: value for name, value in environment.settings.items() if ROWS[name].early}
-    return payload | environment.settings
+        hidden = {name for name, row in state.rows.items() if not row.early}
+        return payload | {name: value for name, value in environment.settings.items() if name not in hidden}
+    payload |= environment.settings
+    if "default_data_theme" in payload and not state.plan.color_themes:
+        payload["default_data_theme"] = None
+    return payload
+
+
+def _access_level(level: int) -> str:
+    return "admin" if level >= ADMIN else "member"
 
 
 def _intents(state: State, environment: SandboxEnvironment) -> list[dict[str, Any]]:

@@ -43,6 +43,11 @@ class Route:
     organization: str | None = None
 
     @property
+    def has_suffix(self) -> bool:
+        """Whether the path goes on below the environment."""
+        return any(row.suffix for row in self.rows.values())
+
+    @property
     def allow(self) -> str:
         """What the ``Allow`` header says."""
         if self.style == "none":
@@ -76,8 +81,8 @@ def route(verb: str, path: str, rules: EraRules) -> Route:
         target = Target.COLLECTION if found["id"] is None else Target.ENVIRONMENT
         rows = _BY_PATH.get((target, f"{suffix}/" if suffix else ""), {})
         rows = {method: row for method, row in rows.items() if row.name in rules.endpoints}
-        if style != "project":
-            rows = {method: row for method, row in rows.items() if row is not CHANGE_ORGANIZATION}
+        absent = rules.not_on_project if style == "project" else {CHANGE_ORGANIZATION.name}
+        rows = {method: row for method, row in rows.items() if row.name not in absent}
         if not rows:
             break
         # PUT is a PATCH that most servers refuse; the client never sends it.

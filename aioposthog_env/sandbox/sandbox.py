@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import attrs
 import msgspec
@@ -18,19 +18,11 @@ from aioposthog_env.sandbox.eras import ERAS, EraName
 from aioposthog_env.sandbox.errors import Problem
 from aioposthog_env.sandbox.faults import Fault, FaultPlan, named_fault
 from aioposthog_env.sandbox.routing import route
+from aioposthog_env.sandbox.scene import populate
 from aioposthog_env.sandbox.server import Answer, Request, Server
 from aioposthog_env.sandbox.state import ADMIN, MEMBER, OWNER, Plan, SandboxEnvironment, SandboxSession, SandboxUser, State
 from aioposthog_env.sandbox.throttle import Throttle
 from aioposthog_env.sandbox.wire import send
-
-_RESTRICTION: Final[dict[str, Any]] = {
-    "restriction_type": "skip_person_processing",
-    "distinct_ids": ["bot-1", "bot-2"],
-    "session_ids": [],
-    "event_names": [],
-    "event_uuids": [],
-    "pipelines": ["analytics"],
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +51,7 @@ class Sandbox:
 
     Args:
         environments: How many environments the first organization has.
-        era: Which generation it plays: ``2024-10``, ``2025-11`` or ``current``.
+        era: Which generation it plays: ``2024-10``, ``2025-08``, ``2025-11`` or ``current``.
         seed: The same seed gives the same scene.
         lacking_anonymize_ips: How many environments have ``anonymize_ips`` off; default: 36 of 100.
         environments_per_project: How many environments share a project, before 2026.
@@ -69,6 +61,8 @@ class Sandbox:
         unstable_order: Whether each list comes in another order, as PostHog's may.
         plan: What the organizations have paid for.
         keys_for_admins_only: Whether the organizations let only admins use keys.
+        nested_only: Whether it is a host that serves the documented nested path alone, as a mock written from PostHog's
+            page does: any other path to an environment is a 404 with a page of HTML.
     """
 
     def __init__(
@@ -85,6 +79,7 @@ class Sandbox:
         unstable_order: bool = False,
         plan: Plan | None = None,
         keys_for_admins_only: bool = False,
+        nested_only: bool = False,
     ) -> None:
         self.latency = latency
         self._port = port
@@ -94,34 +89,15 @@ class Sandbox:
         self._server = Server(State(ERAS[era], self._rng), limit, unstable_order=unstable_order)
         self._state.plan = plan or Plan()
         self._state.keys_for_admins_only = keys_for_admins_only
+        self._state.nested_only = nested_only
         self._calls: list[SandboxCall] = []
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
         self.organization_id: str = self._state.unique_id()
         self._state.add_user("Alice", {self.organization_id: OWNER})
         self._state.add_user("Bob", {self.organization_id: MEMBER})
-        self._seed(environments, lacking_anonymize_ips, environments_per_project)
-
-    def _seed(self, number: int, lacking: int | None, per_project: int) -> None:
-        lacking = round(number * 0.36) if lacking is None else lacking
-        order = list(range(number))
-        self._state.rng.shuffle(order)
-        without = set(order[:lacking])
-        project: int | None = None
-        for index in range(number):
-            if self._state.rules.ties_project_to_environment or index % per_project == 0:
-                project = None
-            environment = self._state.add_environment(
-                self.organization_id,
-                name=f"Environment {index + 1:04}",
-                project_id=project,
-                anonymize_ips=index not in without,
-            )
-            project = environment.project_id
-            if index % 10 == 3:
-                environment.restrictions.append(dict(_RESTRICTION))
-        for user in self._state.users:
-            user.current = next(iter(self._state.environments), None)
+        lacking = round(environments * 0.36) if lacking_anonymize_ips is None else lacking_anonymize_ips
+        populate(self._state, self.organization_id, environments, lacking=lacking, per_project=environments_per_project)
 
     @property
     def _state(self) -> State:
@@ -242,8 +218,8 @@ class Sandbox:
             ValueError: It is no snapshot.
         """
         state = saved.restored(msgspec.json.decode(msgspec.json.encode(snapshot)), self._rng)
-        state.plan, state.keys_for_admins_only = self._state.plan, self._state.keys_for_admins_only
-        state.served = self._state.served
+        for name in ("plan", "keys_for_admins_only", "nested_only", "served"):
+            setattr(state, name, getattr(self._state, name))
         self._server.state = state
 
     def save(self, path: str | Path) -> None:

@@ -13,19 +13,23 @@ import attrs
 import msgspec
 from multidict import MultiMapping
 
-from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, UPDATE, Target
-from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, check_verb, check_visible, own_record
+from aioposthog_env.api.endpoints import CREATE, CURRENT_KEY, LIST, UPDATE
+from aioposthog_env.sandbox.access import Caller, authenticate, check_scopes, check_visible, own_record, required_scope
 from aioposthog_env.sandbox.actions import ACTIONS
 from aioposthog_env.sandbox.asked import Asked
 from aioposthog_env.sandbox.bodies import Unreadable, read_body
 from aioposthog_env.sandbox.eras import NESTED_REFUSED, SUNSET
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid, not_found
 from aioposthog_env.sandbox.json import is_object
+from aioposthog_env.sandbox.nested import check_nested, check_project
+from aioposthog_env.sandbox.quota import check_put
 from aioposthog_env.sandbox.routing import Route
 from aioposthog_env.sandbox.state import SandboxEnvironment, State, moment
 from aioposthog_env.sandbox.throttle import Throttle, ThrottleLogs, whole_seconds
 
 _JSON: Final = "application/json"
+_NO_SUCH_PAGE: Final = b"<html><body><h1>404 Not Found</h1></body></html>"
+"""What a mock or a gateway answers that knows the documented path only."""
 _RACE: Final = 0.002
 """Seconds between reading and writing the logs of the limit, where the race is asked for."""
 
@@ -73,6 +77,8 @@ class Server:
 
     async def answer(self, request: Request, route: Route) -> Answer:
         """Answer a request."""
+        if self.state.nested_only and route.style in {"root", "project"}:
+            return Answer(404, _NO_SUCH_PAGE, {"Content-Type": "text/html"})
         headers = {"Content-Type": _JSON, "Allow": route.allow} | self._deprecation(request, route)
         try:
             if route.style == "login":
@@ -95,7 +101,7 @@ class Server:
 
     async def _evaluate(self, request: Request, route: Route) -> Any:
         state, rules = self.state, self.state.rules
-        if route.style == "nested" and rules.nested == "refused":
+        if route.style == "nested" and state.nested == "refused":
             raise denied(NESTED_REFUSED)
         if route.style == "none":
             raise not_found("Endpoint not found.")
@@ -111,20 +117,17 @@ class Server:
         caller = authenticate(state, request.verb, request.headers, request.query, body, cookies)
         if route.project is not None and not route.project.isdigit() and route.project != "@current":
             raise not_found("Project not found.")
-        if (endpoint := route.endpoint) is None:
-            return self._other_verb(caller, route)
-        if endpoint is CURRENT_KEY:
+        if (endpoint := route.endpoint) is CURRENT_KEY:
             return await self._own_key(caller)
-        broken = route.style == "nested" and rules.nested == "broken"
-        environment = None if broken or route.id is None else self._find(route, caller)
-        check_scopes(state, caller, route, endpoint, environment, body)
-        if broken and endpoint is not CREATE:
-            raise crash()
-        if endpoint.target is Target.ENVIRONMENT:
-            _must_be_a_number(route)
-            environment = check_visible(state, caller, environment)
-        if route.verb == "PUT" and endpoint is UPDATE:
-            self._put(route)
+        if route.style == "key" and caller.token is not None and not caller.may_all(state):
+            raise denied(rules.no_scope)
+        if endpoint is None and not rules.scopes_of_any_verb:
+            return self._other_verb(route)
+        environment = self._admit(caller, route, body)
+        if endpoint is None:
+            return self._other_verb(route)
+        if route.verb == "PUT" and endpoint is UPDATE and environment is not None:
+            check_put(state, route.style, environment)
         await self._limit(caller)
         if isinstance(body, Unreadable):
             raise body.problem
@@ -132,23 +135,39 @@ class Server:
             self._shuffle()
         return ACTIONS[endpoint.name](self._asked(request, route, caller, environment, body))
 
-    def _other_verb(self, caller: Caller, route: Route) -> Any:
+    def _admit(self, caller: Caller, route: Route, body: Any) -> SandboxEnvironment | None:
+        """Check scopes, then whether the environment exists and is visible. Return it; None for collections."""
+        state = self.state
+        nested = state.nested if route.style == "nested" else None
+        if nested == "by event definitions" and caller.token is not None:
+            check_project(state, self._project_of(route, caller))
+        environment = None if nested == "broken" or route.id is None else self._find(route, caller)
+        scope = required_scope(state, route, body)
+        check_scopes(state, caller, route, scope, environment)
+        if nested == "broken":
+            if route.endpoint not in {CREATE, None}:
+                raise crash()
+            return None
+        if route.id is None:
+            if nested == "by event definitions" and (route.endpoint is LIST or route.verb == "OPTIONS"):
+                check_project(state, self._project_of(route, caller))
+                raise crash()
+            return None
+        _must_be_a_number(route)
+        if nested == "by event definitions":
+            check_nested(state, caller, route, environment, scope)
+        return check_visible(state, caller, environment)
+
+    def _other_verb(self, route: Route) -> Any:
         rules = self.state.rules
+        crashing = any(row.name in rules.crashing_reads for row in route.rows.values())
         if route.verb == "OPTIONS":
-            if rules.options_crash and route.id is None:
+            if rules.options_crash and (route.id is None or crashing):
                 raise crash()
             return {"name": "Environment", "description": "", "renders": [_JSON], "parses": [_JSON]}
-        check_verb(self.state, caller, route)
-        if route.verb == "GET" and any(row.name in rules.crashing_reads for row in route.rows.values()):
+        if crashing:
             raise crash()
         raise Problem(405, "invalid_request", "method_not_allowed", f'Method "{route.verb}" not allowed.')
-
-    def _put(self, route: Route) -> None:
-        put = self.state.rules.put
-        if put == "under a project only" and route.style != "project":
-            raise invalid("Environments must be created under a specific project.")
-        if put != "as patch":
-            raise denied("You have reached the maximum limit of allowed environments for your current plan.")
 
     def _shuffle(self) -> None:
         order = list(self.state.environments.items())
@@ -176,9 +195,10 @@ class Server:
     def _find(self, route: Route, caller: Caller) -> SandboxEnvironment | None:
         given = str(caller.user.current) if route.id == "@current" else route.id or ""
         environment = self.state.environments.get(int(given)) if given.isdigit() else None
-        if environment is None or route.style != "nested" or environment.project_id == self._project_of(route, caller):
-            return environment
-        return None
+        documented = route.style == "nested" and self.state.nested == "as documented"
+        if environment is not None and documented and environment.project_id != self._project_of(route, caller):
+            return None
+        return environment
 
     def _project_of(self, route: Route, caller: Caller) -> int | None:
         if route.project is None:
@@ -208,6 +228,8 @@ class Server:
 
     async def _own_key(self, caller: Caller) -> dict[str, Any]:
         token = caller.token
+        if token is None and self.state.rules.own_key_crashes:
+            raise crash()
         if token is None or token.value.startswith("pha_"):
             raise not_found()
         await self._limit(caller)

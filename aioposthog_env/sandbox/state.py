@@ -4,19 +4,21 @@ import random
 import string
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
 
 from aioposthog_env.sandbox.configs import EXPERIMENTS_CONFIG, LOGS_CONFIG, TRACING_CONFIG
-from aioposthog_env.sandbox.eras import EraRules
-from aioposthog_env.sandbox.fields import ROWS
+from aioposthog_env.sandbox.eras import EraRules, Nested
+from aioposthog_env.sandbox.fields import Row, settings_of
 
 MEMBER: Final = 1
 ADMIN: Final = 8
 OWNER: Final = 15
 
+_DEFINITIONS: Final = (0, 1, 12)
 _LETTERS: Final = string.ascii_letters + string.digits
 _BEGINNING: Final = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -53,11 +55,13 @@ class Plan:
     Attributes:
         environments_per_project: The most environments of a project that are no demo, in 2025; None for no limit.
         projects: The most projects of an organization, in the newest generation; None for no limit.
+        color_themes: Whether color themes can be chosen; without, ``default_data_theme`` always reads back as null.
         retention: The retention periods that can be chosen; None: the server crashes, as it does without any entitlement.
     """
 
     environments_per_project: int | None = None
     projects: int | None = None
+    color_themes: bool = True
     retention: tuple[str, ...] | None = ("30d", "90d", "1y", "5y")
 
 
@@ -85,7 +89,12 @@ class SandboxSession:
 
 @attrs.define(eq=False)
 class SandboxEnvironment:
-    """An environment as it is stored."""
+    """An environment as it is stored.
+
+    Attributes:
+        event_definitions: How many events it knows. The nested path of 2025 depends on it: with none it answers 404, with
+            one as it should, with more 500.
+    """
 
     id: int
     project_id: int
@@ -102,6 +111,7 @@ class SandboxEnvironment:
     activity: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     generating_demo_data: bool = False
     pending_deletion: bool = False
+    event_definitions: int = 0
     experiments_config: dict[str, Any] = attrs.field(factory=lambda: dict(EXPERIMENTS_CONFIG))
     logs_config: dict[str, Any] = attrs.field(factory=lambda: dict(LOGS_CONFIG))
     tracing_config: dict[str, Any] = attrs.field(factory=lambda: dict(TRACING_CONFIG))
@@ -114,8 +124,10 @@ class State:
 
     def __init__(self, rules: EraRules, rng: random.Random) -> None:
         self.rules = rules
+        self.rows: Mapping[str, Row] = settings_of(rules.letter, rules.lacks)
         self.plan: Plan = Plan()
         self.keys_for_admins_only = False
+        self.nested_only = False
         self.rng = rng
         self.environments: dict[int, SandboxEnvironment] = {}
         self.users: list[SandboxUser] = []
@@ -126,6 +138,11 @@ class State:
         self.next_id: int = 1
         self.clock: datetime = _BEGINNING
         self.served = False
+
+    @property
+    def nested(self) -> Nested:
+        """What the nested path answers."""
+        return "as documented" if self.nested_only else self.rules.nested
 
     def now(self) -> datetime:
         """A time that moves on with every use, so that nothing happens at the same time.
@@ -154,12 +171,21 @@ class State:
         return user
 
     def add_environment(
-        self, organization: str, *, name: str, project_id: int | None = None, **settings: Any
+        self,
+        organization: str,
+        *,
+        name: str,
+        project_id: int | None = None,
+        event_definitions: int | None = None,
+        **settings: Any,
     ) -> SandboxEnvironment:
-        """A new environment, in a project of its own unless one is named."""
+        """A new environment, in a project of its own unless one is named.
+
+        Without a number of event definitions it has one, many or none, in turn.
+        """
         number = self.next_id
         self.next_id += 1
-        known = {field: row.new() for field, row in ROWS.items() if self.rules.letter in row.eras}
+        known = {field: row.new() for field, row in self.rows.items()}
         known["primary_dashboard"] = number  # each environment has one dashboard, with its own id
         has_secret = "rotate_secret_token" in self.rules.endpoints and (not self.rules.mints_secret or bool(number % 3))
         environment = SandboxEnvironment(
@@ -170,6 +196,7 @@ class State:
             settings=known | {"name": name} | settings,
             api_token=self.secret("phc_"),
             secret_api_token=self.secret("phs_") if has_secret else None,
+            event_definitions=_DEFINITIONS[number % 3] if event_definitions is None else event_definitions,
             created_at=self.now(),
             updated_at=self.now(),
         )

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aioposthog_env.sandbox.asked import Asked
-from aioposthog_env.sandbox.checks import Check, boolean
+from aioposthog_env.sandbox.checks import Check, boolean, null
 from aioposthog_env.sandbox.configs import check_experiments_config, check_logs_config
 from aioposthog_env.sandbox.errors import Problem, crash, denied, invalid
-from aioposthog_env.sandbox.fields import MEMBER_SAFE, ROWS
+from aioposthog_env.sandbox.fields import MEMBER_SAFE, Row
 from aioposthog_env.sandbox.json import is_object
+from aioposthog_env.sandbox.json_checks import holds_nul
 from aioposthog_env.sandbox.state import ADMIN
 
 
@@ -28,12 +29,13 @@ def update(asked: Asked) -> dict[str, Any]:
         if values["name"].lower() in taken:
             raise Problem(409, "server_error", "conflict", "A project with this name already exists.", "name")
     changes: list[dict[str, Any]] = []
-    for name, value in values.items():
-        before = environment.settings[name]
-        after = merged(name, before, value, letter=state.rules.letter)
+    settings = environment.settings
+    result = {name: merged(state.rows[name], settings[name], value) for name, value in values.items()}
+    for name, after in result.items():
+        before = settings[name]
         if before == after:
             continue
-        environment.settings[name] = after
+        settings[name] = after
         action = "created" if before is None else "deleted" if after is None else "changed"
         changes.append({"type": "Team", "action": action, "field": name, "before": before, "after": after})
         state.effects[f"setting {name}", environment.id] += 1
@@ -56,39 +58,52 @@ def checked(asked: Asked, *, creating: bool) -> dict[str, Any]:
     """The known fields of a body, coerced; the first problem is raised, in the order of the fields."""
     if not is_object(asked.body):
         raise invalid(f"Invalid data. Expected a dictionary, but got {type(asked.body).__name__}.")
-    if "access_control" in asked.body:
-        if asked.body["access_control"] is None:
-            raise invalid("This field may not be null.", "access_control", "null")
-        boolean("access_control", asked.body["access_control"])
-        raise invalid("Project access control is deprecated.", "access_control")
-    letter = asked.state.rules.letter
+    _check_access_control(asked)
+    rules = asked.state.rules
     values: dict[str, Any] = {}
-    for name, row in ROWS.items():
-        if name not in asked.body or letter not in row.eras or (asked.early_project and not row.early):
+    for name, row in asked.state.rows.items():
+        if name not in asked.body or (asked.early_project and not row.early):
             continue  # unknown fields are ignored without a word
         value = asked.body[name]
-        if creating and name == "primary_dashboard" and value is not None:
-            raise invalid("Primary dashboard cannot be set on project creation.", name)
         if creating and not row.on_create:
-            if letter == "B":
+            if name == "primary_dashboard" and (value is not None or rules.null_dashboard_crashes):
+                raise invalid("Primary dashboard cannot be set on project creation.", name)
+            if name != "primary_dashboard" and rules.letter == "B":
                 raise crash()  # nested configs trip an assertion there; later they are dropped without a word
             continue
         if value is None:
             if name == "autocapture_exceptions_errors_to_ignore":
                 raise invalid("Must provide a list for field: autocapture_exceptions_errors_to_ignore.")
             if not row.nullable:
-                raise invalid("This field may not be null.", name, "null")
+                raise null(name)
             values[name] = None
             continue
         if name in asked.user.not_editor_of:
             raise invalid(f"You need editor access to {asked.user.not_editor_of[name]} to modify this field.", name)
-        values[name] = row.check_in(letter)(name, value)
+        values[name] = row.check(name, value)
         _check_plan(asked, name, values[name])
         if name == "primary_dashboard":
             _check_dashboard(asked, values[name])
         if name == "conversations_settings" and is_object(values[name]):
             values[name] = {key: one for key, one in values[name].items() if not key.startswith(_KEPT_BY_SERVER)}
+    if rules.null_dashboard_crashes and values.get("primary_dashboard", 0) is None:
+        raise crash()
+    if any(holds_nul(value) for value in values.values()):
+        raise crash()  # Postgres stores no NUL; in a text it was refused before
     return values
+
+
+def _check_access_control(asked: Asked) -> None:
+    """Every payload has it, and from late in 2025 no value is taken."""
+    if "access_control" not in asked.body:
+        return
+    if asked.body["access_control"] is None:
+        raise null("access_control")
+    boolean("access_control", asked.body["access_control"])
+    if not asked.state.rules.takes_access_control:
+        raise invalid("Project access control is deprecated.", "access_control")
+    if asked.environment is not None and asked.user.levels[asked.target.organization] < ADMIN:
+        raise denied("Your organization access level is insufficient to configure project access restrictions.")
 
 
 def _check_plan(asked: Asked, name: str, value: Any) -> None:
@@ -111,10 +126,11 @@ def _check_dashboard(asked: Asked, number: int) -> None:
         raise invalid("Dashboard does not belong to this team.", "primary_dashboard")
 
 
-def merged(name: str, before: Any, value: Any, *, letter: str) -> Any:
+def merged(row: Row, before: Any, value: Any) -> Any:
     """What is stored after a PATCH of one field."""
-    row = ROWS[name]
-    if row.merge == "replace" or letter not in row.merge_eras or not is_object(value):
+    if row.merge == "top" and is_object(before) and value is not None and not is_object(value):
+        raise crash()  # the two cannot be merged
+    if row.merge == "replace" or not is_object(value):
         return copy.deepcopy(value)
     result: dict[str, Any] = copy.deepcopy(before) if is_object(before) else {}
     for key, one in value.items():
@@ -191,6 +207,7 @@ def update_config(asked: Asked, stored: dict[str, Any], check: Check) -> dict[st
         stored.update(check("", asked.body))
     except Problem as problem:
         # The fields of these configs stand at the top of the body.
-        problem.body["attr"] = (problem.body["attr"] or "").removeprefix("__") or None
+        attr = (problem.body["attr"] or "").removeprefix("__")
+        problem.body["attr"] = None if attr in {"", "non_field_errors"} else attr
         raise
     return stored

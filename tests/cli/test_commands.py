@@ -334,13 +334,13 @@ def test_the_sandbox_as_a_server_whose_scene_is_saved_and_loaded(server: Any, tm
     child, rows = server("--environments", "7", "--era", "2025-11", "--save", scene)
     assert rows["try"] == f'curl -H "Authorization: Bearer {rows["key"]}" {rows["url"]}/api/environments/'
     assert get(rows, "/api/environments/")["count"] == 7
-    name = get(rows, "/api/projects/3/environments/3/")["name"]
+    name = get(rows, "/api/environments/3/")["name"]
     child.send_signal(number)
     _, words = child.communicate(timeout=10)
     assert child.returncode == 0
     assert "Traceback" not in words
     _, again = server("--load", scene)
-    assert get(again, "/api/projects/3/environments/3/")["name"] == name
+    assert get(again, "/api/environments/3/")["name"] == name
     assert get(again | {"key": rows["key"]}, "/api/environments/")["count"] == 7
 
 

@@ -1,6 +1,6 @@
-"""Make ``fixture.jsonl``: a sample of the recordings that ``POSTHOG_RECORDINGS`` names.
+"""Make the fixtures: a sample of each recording in the folder that ``POSTHOG_RECORDINGS`` names.
 
-Run as ``POSTHOG_RECORDINGS=… python -m tests.contract.make_fixture``. It keeps some answers of each payload and one of each
+Run as ``POSTHOG_RECORDINGS=… python -m tests.contract.make_fixture``. It keeps one answer of each endpoint and of each
 distinct error, so that the tests can run where the recordings are not at hand.
 """
 
@@ -10,11 +10,10 @@ import sys
 from collections import Counter
 from typing import Any
 
-from tests.contract.kinds import kind_of
-from tests.contract.recorded import FIXTURE, Recorded, load, recordings, rows_of
+from tests.contract.kinds import endpoint_of
+from tests.contract.recorded import FIXTURES, Recorded, load, recordings, rows_of
 
 MOST_BYTES = 120_000
-KEPT_OF_EACH = 2
 LONGEST_LIST = 3
 
 
@@ -25,22 +24,20 @@ def group_of(answer: Recorded) -> str:
         # Seconds and ids differ without meaning.
         detail = re.sub(r"\d+|[0-9a-f]{8}-[0-9a-f-]{27}", "0", str(error.get("detail", answer.text)))
         return f"{answer.status} {error.get('type')} {error.get('code')} {error.get('attr')} {detail}"
-    kind = kind_of(answer)
     name = re.sub(r"/\d+|/@current", "/0", answer.path.partition("?")[0].rstrip("/"))
-    return f"{answer.status} {answer.method} {name} {kind.__name__ if kind else answer.case}"
+    return f"{answer.status} {answer.method} {name}"
 
 
-def sample() -> list[dict[str, Any]]:
+def sample(era: str) -> list[dict[str, Any]]:
     """The rows to keep, in their order; long lists are shortened."""
-    source = recordings()
+    source = recordings(era)
     if source is None:
         raise SystemExit("POSTHOG_RECORDINGS does not name the recordings.")
     seen: Counter[str] = Counter()
     kept: list[dict[str, Any]] = []
     for row, answer in zip(rows_of(source), load(source), strict=True):
         group = group_of(answer)
-        success = answer.status < 300
-        if (success and kind_of(answer) is None) or seen[group] >= (KEPT_OF_EACH if success else 1):
+        if (answer.status < 300 and endpoint_of(answer) is None) or seen[group]:
             continue
         seen[group] += 1
         body = row["response"].get("json")
@@ -51,11 +48,12 @@ def sample() -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    written = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in sample())
-    if len(written.encode()) > MOST_BYTES:
-        raise SystemExit(f"{len(written.encode())} bytes are more than {MOST_BYTES}; keep fewer.")
-    FIXTURE.write_text(written, encoding="utf-8")
-    sys.stdout.write(f"{written.count(chr(10))} answers, {len(written.encode())} bytes\n")
+    for era, fixture in FIXTURES.items():
+        written = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in sample(era))
+        if len(written.encode()) > MOST_BYTES:
+            raise SystemExit(f"{len(written.encode())} bytes are more than {MOST_BYTES}; keep fewer.")
+        fixture.write_text(written, encoding="utf-8")
+        sys.stdout.write(f"{fixture.name}: {written.count(chr(10))} answers, {len(written.encode())} bytes\n")
 
 
 if __name__ == "__main__":

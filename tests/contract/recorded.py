@@ -1,13 +1,17 @@
-"""Answers that a real PostHog server gave: a sample kept here, or all of them where ``POSTHOG_RECORDINGS`` names them."""
+"""Answers of real PostHog servers: samples kept here, and all of them where ``POSTHOG_RECORDINGS`` names their folder."""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import pytest
 
 FIXTURE: Final = Path(__file__).with_name("fixture.jsonl")
+FIXTURES: Final[Mapping[str, Path]] = {"2024-10": FIXTURE, "2025-08": FIXTURE.with_name("fixture-2025-08.jsonl")}
+"""The sample of each server, by the era that it belongs to."""
 
 
 @attrs.frozen
@@ -46,13 +50,18 @@ class Recorded:
         return (self.text or "").encode() if self.json is None else json.dumps(self.json).encode()
 
 
-def recordings() -> Path | None:
-    """The file with all of them, where there is one."""
+def recordings(era: str) -> Path | None:
+    """The file with all answers of a server, where it is at hand."""
     given = os.environ.get("POSTHOG_RECORDINGS")
-    if not given:
-        return None
-    path = Path(given)
-    return next(iter(sorted(path.glob("*.jsonl")))) if path.is_dir() else path
+    return Path(given) / f"posthog-{era}.jsonl" if given else None
+
+
+def recordings_or_skip(era: str) -> Path:
+    """The same, for a test that needs it."""
+    source = recordings(era)
+    if source is None:
+        pytest.skip("POSTHOG_RECORDINGS does not name the recordings; only the samples were used")
+    return source
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -60,9 +69,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def load(path: Path | None = None) -> list[Recorded]:
-    """What a file holds; by default all recordings where they are at hand, else the sample."""
-    return [_read(row) for row in rows_of(path or recordings() or FIXTURE)]
+def load(path: Path) -> list[Recorded]:
+    """What a file holds."""
+    return [_read(row) for row in rows_of(path)]
 
 
 def _read(row: dict[str, Any]) -> Recorded:

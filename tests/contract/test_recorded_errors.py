@@ -8,7 +8,7 @@ import pytest
 from aioposthog_env import errors
 from aioposthog_env.api.replies import error_of
 from aioposthog_env.policy.delivery import Failed, Refused, Reply, Throttled, classify
-from tests.contract.recorded import FIXTURE, Recorded, load, recordings
+from tests.contract.recorded import FIXTURES, Recorded, load, recordings_or_skip
 from tests.figures import Count
 
 KINDS: Final[Mapping[int, type[errors.ApiError]]] = {
@@ -47,17 +47,18 @@ def failures(answers: list[Recorded]) -> list[Recorded]:
     return [answer for answer in answers if answer.status >= 400 and answer.method != "HEAD"]
 
 
-@pytest.mark.parametrize("answer", failures(load(FIXTURE)), ids=lambda answer: answer.case)
-def test_every_error_of_the_sample(answer: Recorded) -> None:
+SAMPLES: Final = {era: failures(load(fixture)) for era, fixture in FIXTURES.items()}
+
+
+@pytest.mark.parametrize("answer", [answer for sample in SAMPLES.values() for answer in sample], ids=lambda answer: answer.case)
+def test_every_error_of_the_samples(answer: Recorded) -> None:
     check(answer)
 
 
-def test_every_recorded_error(count: Count) -> None:
-    source = recordings()
-    if source is None:
-        pytest.skip("POSTHOG_RECORDINGS does not name the recordings; only the sample was read")
-    answers = failures(load(source))
-    assert len(answers) > len(failures(load(FIXTURE)))
+@pytest.mark.parametrize("era", SAMPLES)
+def test_every_recorded_error(era: str, count: Count) -> None:
+    answers = failures(load(recordings_or_skip(era)))
+    assert len(answers) > len(SAMPLES[era])
     for answer in answers:
         check(answer)
     count("recorded", errors_of_the_right_class=len(answers))

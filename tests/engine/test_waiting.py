@@ -18,6 +18,7 @@ from aioposthog_env import (
     WaitTimeoutError,
 )
 from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.api.routes import RouteMemory
 from aioposthog_env.errors import PostHogEnvError
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.sending import Options
@@ -36,7 +37,7 @@ class Answers:
         self._takes = takes
         self.events: list[Event] = []
         self.asked: list[Endpoint] = []
-        self.routes = "auto"
+        self.routes = RouteMemory()
         self.options = Options(
             retry=retry or RetryPolicy(), timeout=Timeout(), enforce_scopes=False, hooks=(self.events.append,)
         )

@@ -18,29 +18,32 @@ MORE = {
     "logs_config": ({"current"}, "GET, PATCH, HEAD, OPTIONS"),
     "tracing_config": ({"current"}, "GET, PATCH, HEAD, OPTIONS"),
     "generate_conversations_public_token": ({"current"}, "POST, OPTIONS"),
-    "access_controls": ({"2025-11", "current"}, "GET, PUT, HEAD, OPTIONS"),
+    "access_controls": ({"2025-08", "2025-11", "current"}, "GET, PUT, HEAD, OPTIONS"),
     "resource_access_controls": ({"2025-11", "current"}, "GET, PUT, HEAD, OPTIONS"),
-    "users_with_access": ({"2025-11", "current"}, "GET, HEAD, OPTIONS"),
-    "change_organization": ({"2024-10", "2025-11", "current"}, "POST, OPTIONS"),
-    "rotate_secret_token": ({"2025-11", "current"}, "PATCH, OPTIONS"),
-    "delete_secret_token_backup": ({"2025-11", "current"}, "PATCH, OPTIONS"),
+    "users_with_access": ({"2025-08", "2025-11", "current"}, "GET, HEAD, OPTIONS"),
+    "change_organization": ({"2024-10", "2025-08", "2025-11", "current"}, "POST, OPTIONS"),
+    "rotate_secret_token": ({"2025-08", "2025-11", "current"}, "PATCH, OPTIONS"),
+    "delete_secret_token_backup": ({"2025-08", "2025-11", "current"}, "PATCH, OPTIONS"),
     "event_ingestion_restrictions": ({"2025-11", "current"}, "GET, HEAD, OPTIONS"),
-    "activity": ({"2024-10", "2025-11", "current"}, "GET, HEAD, OPTIONS"),
-    "add_product_intent": ({"2024-10", "2025-11", "current"}, "PATCH, OPTIONS"),
-    "complete_product_onboarding": ({"2024-10", "2025-11", "current"}, "PATCH, OPTIONS"),
-    "is_generating_demo_data": ({"2024-10", "2025-11", "current"}, "GET, HEAD, OPTIONS"),
-    "reset_token": ({"2024-10", "2025-11", "current"}, "PATCH, OPTIONS"),
+    "activity": ({"2024-10", "2025-08", "2025-11", "current"}, "GET, HEAD, OPTIONS"),
+    "add_product_intent": ({"2024-10", "2025-08", "2025-11", "current"}, "PATCH, OPTIONS"),
+    "complete_product_onboarding": ({"2024-10", "2025-08", "2025-11", "current"}, "PATCH, OPTIONS"),
+    "is_generating_demo_data": ({"2024-10", "2025-08", "2025-11", "current"}, "GET, HEAD, OPTIONS"),
+    "reset_token": ({"2024-10", "2025-08", "2025-11", "current"}, "PATCH, OPTIONS"),
 }
+CRASHING = {"reset_token", "rotate_secret_token", "delete_secret_token_backup"}
+"""What fails in 2024 and August 2025 when it is asked for with another verb."""
 
 
-@pytest.mark.parametrize("era", ["2024-10", "2025-11", "current"])
+@pytest.mark.parametrize("era", ["2024-10", "2025-08", "2025-11", "current"])
 async def test_which_actions_an_era_has_and_which_verbs_they_take(era: Any) -> None:
     async with calling(1, era=era) as (sandbox, call):
         reading, _ = cookies_of(sandbox)
         for suffix, (eras, allow) in MORE.items():
             answer = await call("OPTIONS", f"/api/projects/1/{suffix}/", headers=reading)
             if era in eras:
-                assert (answer.status, answer.headers["Allow"]) == (200, allow), suffix
+                crashes = suffix in CRASHING and era in {"2024-10", "2025-08"}
+                assert (answer.status, answer.headers["Allow"]) == (500 if crashes else 200, allow), suffix
             else:
                 assert (answer.status, answer.detail) == (404, "Endpoint not found."), suffix
 

@@ -62,7 +62,7 @@ def test_every_fault_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", SEEN)
-@pytest.mark.parametrize("era", ["2024-10", "2025-11", "current"])
+@pytest.mark.parametrize("era", ["2024-10", "2025-08", "2025-11", "current"])
 async def test_what_the_client_sees_and_what_the_server_counted(era: Any, name: str) -> None:
     seen, effects = SEEN[name]
     short = {"after": 0.05} if name in {"stall", "delay_after_effect"} else {"before": 0.05} if "delay" in name else {}

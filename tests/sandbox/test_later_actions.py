@@ -15,6 +15,7 @@ from aioposthog_env import (
     TeamSettings,
     ValidationError,
 )
+from aioposthog_env.sandbox import Plan
 from tests.conftest import connect, logged_in
 from tests.sandbox.test_server import calling, cookies_of
 
@@ -134,7 +135,7 @@ async def test_a_deletion_in_the_background_comes_to_its_end() -> None:
             await environments.retrieve(1)
 
 
-@pytest.mark.parametrize("era", ["2024-10", "2025-11", "current"])
+@pytest.mark.parametrize("era", ["2024-10", "2025-08", "2025-11", "current"])
 async def test_a_scene_is_saved_and_loaded_with_everything_in_it(era: Any, tmp_path: Path) -> None:
     path = tmp_path / "scene.json"
     async with Sandbox(5, era=era) as sandbox, logged_in(sandbox) as environments:
@@ -179,20 +180,23 @@ def test_a_file_that_is_no_scene(text: str, tmp_path: Path) -> None:
 
 
 async def test_put_as_each_generation_takes_it() -> None:
-    expected = {"2024-10": (200, 500), "2025-11": (400, 400), "current": (403, 403)}
+    expected = {"2024-10": (200, 500), "2025-08": (400, 403), "2025-11": (400, 403), "current": (403, 403)}
     for era, statuses in expected.items():
-        async with calling(1, era=era) as (sandbox, call):
+        async with calling(1, era=era, plan=Plan(environments_per_project=1)) as (sandbox, call):
             paths = ("/api/environments/1/", "/api/projects/1/environments/1/")
             seen = [(await call("PUT", path, sandbox.key(), body={"name": "x"})).status for path in paths]
             assert tuple(seen) == statuses
             assert (await call("OPTIONS", "/api/environments/1/", sandbox.key())).status == 200
             assert (await call("HEAD", "/api/environments/1/", sandbox.key())).status == 200
             listed = await call("OPTIONS", "/api/environments/", sandbox.key())
-            assert listed.status == (500 if era == "2024-10" else 200)
+            assert listed.status == (500 if era in {"2024-10", "2025-08"} else 200)
+    async with calling(1, era="2025-08") as (sandbox, call):
+        for path in ("/api/projects/1/environments/1/", "/api/projects/1/"):
+            assert (await call("PUT", path, sandbox.key(), body={"name": "x"})).status == 200
 
 
 async def test_keys_of_old() -> None:
-    for era, status in (("2024-10", 200), ("2025-11", 200), ("current", 403)):
+    for era, status in (("2024-10", 200), ("2025-08", 200), ("2025-11", 200), ("current", 403)):
         async with calling(1, era=era) as (sandbox, call):
             old = sandbox.key(legacy=True)
             assert (await call("GET", "/api/environments/1/", old)).status == status

@@ -155,7 +155,7 @@ async def test_a_clock_that_differs_by_seconds_does_not_hide_what_a_lost_create_
 
 async def test_older_environments_of_the_name_are_no_candidates() -> None:
     async with (
-        Sandbox(2, era="2025-11") as sandbox,
+        Sandbox(2, era="2025-11", nested_only=True) as sandbox,
         logged_in(sandbox, retry=LOOKING, routes="nested") as environments,
     ):
         old = await environments.create(TeamSettings(name="prod"), project_id=1)

@@ -64,11 +64,14 @@ async def test_what_is_not_there_or_not_said_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("era", "routes"),
-    [(era, routes) for era in ("2024-10", "2025-11", "current") for routes in ("auto", "root", "project")]
+    [(era, routes) for era in ("2024-10", "2025-08", "2025-11", "current") for routes in ("auto", "root", "project")]
     + [("2025-11", "nested")],
 )
 async def test_a_project_is_found_in_every_generation_and_by_every_url_style(era: Any, routes: Any) -> None:
-    async with Sandbox(3, era=era) as sandbox, connect(sandbox, routes=routes) as environments:
+    async with (
+        Sandbox(3, era=era, nested_only=routes == "nested") as sandbox,
+        connect(sandbox, routes=routes) as environments,
+    ):
         project = sandbox.environment(2).project_id
         assert await chosen(environments, Selection(project_id=project)) == [2]
         if routes != "nested":

@@ -37,7 +37,10 @@ SERVED = [
 
 @pytest.mark.parametrize(("era", "routes"), SERVED)
 async def test_every_endpoint(era: Any, routes: Any) -> None:
-    async with Sandbox(5, era=era) as sandbox, logged_in(sandbox, routes=routes) as environments:
+    async with (
+        Sandbox(5, era=era, nested_only=routes == "nested") as sandbox,
+        logged_in(sandbox, routes=routes) as environments,
+    ):
         assert 1 in [one.id async for one in environments.list(project_id=1 if routes == "nested" else None)]
         one = await environments.retrieve(1)
         assert (one.id, one.name, one.settings.name) == (1, "Environment 0001", "Environment 0001")
