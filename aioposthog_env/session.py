@@ -59,6 +59,7 @@ from aioposthog_env.policy.delivery import Reply
 from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.recovery import BeforeWrite
 from aioposthog_env.sending import Host, Limiter, Options, Sender
+from aioposthog_env.stop import Stop
 from aioposthog_env.telemetry import Hook
 from aioposthog_env.transport import TLS, Timeout, Transport
 
@@ -201,6 +202,7 @@ class PostHogSession:
         *,
         style: Style | None = None,
         alone: bool = False,
+        stop: Stop | None = None,
     ) -> Result[T]:
         """Make a call. Writes to one environment go one after the other.
 
@@ -210,12 +212,13 @@ class PostHogSession:
             before_write: What has to be done before a write leaves.
             style: The URL style; None for the one that this host takes.
             alone: The caller is alone with the environment already; see ``alone_with``.
+            stop: Ends the call where it only waits to be sent; None where nothing does.
 
         Raises:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
         """
         self._host.transport.check_state()
-        exchange = Exchange(self._host, self.options, call, place, before_write, style)
+        exchange = Exchange(self._host, self.options, call, place, before_write, style, stop)
         check = partial(self._check_scopes, call, place, exchange.sender)
         try:
             if self.options.enforce_scopes and call.endpoint.name not in self._access.allowed:
@@ -311,18 +314,18 @@ class PostHogSession:
         await sender.take(access.asking, "the record of the key")
         try:
             if access.grant is None:
-                key = await self._ask_for_key(sender.time_left())
+                key = await self._ask_for_key(sender)
                 access.grant = given if key is None else _granted(key, given)
         finally:
             access.asking.release()
         return access.grant
 
-    async def _ask_for_key(self, left: float | None) -> KeyInfo | None:
-        call, options = calls.current_key(), self.options
+    async def _ask_for_key(self, sender: Sender) -> KeyInfo | None:
+        call, options, left = calls.current_key(), self.options, sender.time_left()
         if left is not None:
             options = attrs.evolve(options, retry=attrs.evolve(options.retry, deadline=max(left, 0.001)))
         try:
-            reply = await Exchange(self._host, options, call, Place()).ask_once()
+            reply = await Exchange(self._host, options, call, Place(), stop=sender.stop).ask_once()
             return None if reply is None else cast("KeyInfo", replies.decode_success(call.endpoint, reply.body))
         except (RateLimitWaitTooLong, RateLimiterUnavailableError, ClientStateError, NotSentError):
             raise  # says nothing about the key

@@ -38,6 +38,7 @@ from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.models.validation import check, problems_of
 from aioposthog_env.recovery import BeforeWrite
 from aioposthog_env.session import PostHogSession, Result
+from aioposthog_env.stop import Stop
 
 Desired: TypeAlias = TeamSettings | Mapping[int, TeamSettings] | Callable[[Environment], TeamSettings]
 """The same settings for all environments, those of each by its id, or a function of the environment as it is."""
@@ -127,7 +128,7 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         for one in plan.changing:
             how.queue.check(calls.update(one.settings))
         queued = how.queue.run(session, record)
-    planned = {one.ref.id: one for one in plan}
+    stop, planned = Stop(), {one.ref.id: one for one in plan}
     reasons = {ref.id: reason for ref, reason in plan.unreadable}
 
     async def work(ref: EnvironmentRef) -> Result[Environment]:
@@ -145,8 +146,10 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
             # However long it then waits to leave; what is in doubt is looked at all the same.
             before = attrs.evolve(before or BeforeWrite(), fresh_until=anyio.current_time() + how.max_age - age)
         try:
-            sent = session.call(call, place_of(ref), before) if queued is None else queued.call(call, ref, before)
-            result = await sent
+            if queued is None:
+                result = await session.call(call, place_of(ref), before, stop=stop)
+            else:
+                result = await queued.call(call, ref, before, stop)
         except StateChangedError as error:
             raise Skip("stale", error, error.attempts, error.waited) from None
         if not how.verify or result.already_done:  # then it has been read just now
@@ -162,6 +165,7 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         canary=how.canary,
         record=record,
         queued=queued,
+        stop=stop,
         keep=how.keep,
         endpoint=UPDATE.name,
         hooks=session.options.hooks,
@@ -206,7 +210,7 @@ def undo_run(
     session: PostHogSession, recording: Recording, *, concurrency: int, stop_after_failures: int | None, keep: Keep
 ) -> BulkRun[Environment]:
     """A run that undoes what another run of a journal has changed; it is recorded in the same file."""
-    undone = recording.run
+    undone, stop = recording.run, Stop()
     record = attrs.evolve(recording, run=f"undo {undone}").of(session, UPDATE.name, body_digest(undone.encode()), undoes=undone)
 
     async def refs() -> AsyncIterator[EnvironmentRef]:
@@ -218,7 +222,7 @@ def undo_run(
             return await give_back(ref)
 
     async def give_back(ref: EnvironmentRef) -> Result[Environment]:
-        seen, read_at = await session.call(calls.retrieve(), place_of(ref)), anyio.current_time()
+        seen, read_at = await session.call(calls.retrieve(), place_of(ref), stop=stop), anyio.current_time()
         back = _previous(await record.change(ref), record.earlier(ref), seen.value)
         if back.left and not back.values:
             raise _left_behind(back.left, seen, session.era.name).about(UPDATE.name, ref.id)
@@ -235,7 +239,7 @@ def undo_run(
         before = record.before_write(ref, call, kept({name: shown[name] for name in back.values}))
         before = attrs.evolve(before, fresh_until=read_at + _FRESH)
         try:
-            result = await followed(seen, session.call(call, place_of(ref), before, alone=True))
+            result = await followed(seen, session.call(call, place_of(ref), before, alone=True, stop=stop))
         except StateChangedError as error:
             raise Skip("stale", error, error.attempts, error.waited) from None
         now = digests(result.value.settings, list(back.values))
@@ -252,6 +256,7 @@ def undo_run(
         concurrency=concurrency,
         stop_after_failures=stop_after_failures,
         record=record,
+        stop=stop,
         keep=keep,
         endpoint=UPDATE.name,
         hooks=session.options.hooks,

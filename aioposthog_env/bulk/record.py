@@ -24,6 +24,7 @@ from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks, marks
 from aioposthog_env.session import PostHogSession
+from aioposthog_env.stop import StoppedError
 
 MAIN: Final = "main"
 """The run of a file that holds one."""
@@ -270,7 +271,9 @@ class RunRecord:
         Raises:
             JournalError: It cannot be written; then it stays in doubt.
         """
-        if outcome.attempts == 0 and (outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}):
+        withdrawn = isinstance(outcome.error, StoppedError) and outcome.error.no_effect
+        untouched = outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}
+        if outcome.attempts == 0 and untouched and not withdrawn:
             return
         await self._journal.conclude(
             self._number,
