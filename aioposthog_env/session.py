@@ -77,7 +77,7 @@ class Result(Generic[T]):
     """Nothing was sent, because the environment was as the call would leave it."""
     not_applied: tuple[str, ...] = ()
     """Settings that could not be set although the rest was."""
-    reason: Literal["not kept"] | None = None
+    reason: Literal["not kept", "done earlier"] | None = None
     """What the outcome of a bulk run says beside its status."""
     date: str | None = None
     """The server's clock, as it wrote it in the header ``Date``."""
@@ -237,7 +237,16 @@ class PostHogSession:
             error.no_effect = exchange.no_effect
             raise
         sender = exchange.sender
-        return Result(value, sender.sent, sender.waited, exchange.already_done, date=reply.headers.get("Date"))
+        # What was in doubt and is as the call would leave it was done by the session that may have sent it.
+        earlier = exchange.already_done and before_write is not None and before_write.doubt is not None
+        return Result(
+            value,
+            sender.sent,
+            sender.waited,
+            exchange.already_done,
+            reason="done earlier" if earlier else None,
+            date=reply.headers.get("Date"),
+        )
 
     def alone_with(self, environment_id: int) -> AbstractAsyncContextManager[None]:
         """Inside, no other call of this client writes to an environment, and several belong together."""

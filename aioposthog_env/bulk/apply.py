@@ -253,7 +253,9 @@ def undo_run(
             if back.changed:
                 words = f"Somebody has changed {', '.join(back.changed)} since, so it was left as it is."
                 raise Skip("stale", StateChangedError(words).about(UPDATE.name, ref.id), seen.attempts, seen.waited)
-            return attrs.evolve(seen, already_done=True)
+            earlier = record.earlier(ref)
+            given_back = earlier is not None and earlier.in_doubt
+            return attrs.evolve(seen, already_done=True, reason="done earlier" if given_back else None)
         call = calls.update(structure(back.values, TeamSettings), expected=digests(seen.value.settings, list(back.values)))
         shown = unstructure(seen.value.settings)
         before = record.before_write(ref, call, kept({name: shown[name] for name in back.values}))

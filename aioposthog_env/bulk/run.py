@@ -334,8 +334,8 @@ class BulkRun(Generic[T]):
         return None
 
     async def _one(self, ref: EnvironmentRef) -> Outcome[T]:
-        if self._record is not None and self._record.is_done(ref):
-            return Outcome(ref=ref, status="unchanged", reason="already done")
+        if self._record is not None and (earlier := self._record.done_as(ref)) is not None:
+            return Outcome(ref=ref, status=earlier, reason="done earlier" if earlier == "succeeded" else "already done")
         if self._stopped_by is not None:
             return Outcome(ref=ref, status="skipped", reason=self._reason, error=self._stopped_by)
         try:
@@ -348,10 +348,11 @@ class BulkRun(Generic[T]):
             )
         except PostHogEnvError as error:
             return self._failed(ref, error)
+        as_desired = result.already_done and result.reason != "done earlier"
         return Outcome(
             ref=ref,
-            status="unchanged" if result.already_done else "succeeded",
-            reason="already done" if result.already_done else result.reason,
+            status="unchanged" if as_desired else "succeeded",
+            reason="already done" if as_desired else result.reason,
             value=result.value,
             not_applied=result.not_applied,
             attempts=result.attempts,

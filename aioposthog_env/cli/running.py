@@ -204,7 +204,14 @@ def summarise(output: Output, watched: Watched) -> None:
     output.say(str(report))
     if output.json:
         output.line(
-            {"summary": {**report.counts, "seconds": round(report.seconds, 1), "interrupted": bool(watched.interrupted)}}
+            {
+                "summary": {
+                    **report.counts,
+                    "done_earlier": report.done_earlier,
+                    "seconds": round(report.seconds, 1),
+                    "interrupted": bool(watched.interrupted),
+                }
+            }
         )
 
 

@@ -365,7 +365,7 @@ def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(
 
 def test_ctrl_c_sends_nothing_that_only_waits_for_the_rate_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
-    with serving(300) as sandbox:
+    with serving(300, throttle=False) as sandbox:  # the limit of the command alone
         monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
         monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
         assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
