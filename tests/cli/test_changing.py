@@ -363,7 +363,9 @@ def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(
     assert [served.effects["setting timezone", id] for id in range(1, 6)] == [1] * 5
 
 
-def test_ctrl_c_sends_nothing_that_only_waits_for_the_rate_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ctrl_c_sends_nothing_that_only_waits_for_the_rate_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
     plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
     with serving(300, throttle=False) as sandbox:  # the limit of the command alone
         monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
@@ -384,6 +386,7 @@ def test_ctrl_c_sends_nothing_that_only_waits_for_the_rate_limit(monkeypatch: py
         assert f"{changed} succeeded, {300 - changed} skipped" in said
         assert f"{300 - changed} were not begun." in said
         assert run(["apply", plan, "--journal", journal, "--yes"]) == 0
+        assert f"300 succeeded ({changed} done earlier)" in capfd.readouterr().err
         assert {sandbox.effects["setting timezone", id] for id in sandbox.environment_ids} == {1}
 
 

@@ -118,7 +118,7 @@ def test_advice_is_that_of_the_docs() -> None:
         assert advice is not None
         row = re.search(rf"^\| `{reason}` \| (.*) \| (.*) \|$", SAFETY, re.M)
         if row is None:
-            assert reason == "already done"
+            assert reason in {"already done", "done earlier"}
             continue
         told, said = (set(re.findall(r"[a-z]{4,}", text.lower())) for text in (advice, row[2]))
         assert len(told & said) >= min(3, len(said)) or len(said) < 3, (reason, advice, row[2])

@@ -621,7 +621,7 @@ async def test_plan_apply_and_undo_of_500_environments_return_each_to_its_first_
         assert calls(sandbox) == {"retrieve": len(plan.changing), "update": len(plan.changing)}
         sandbox.calls.clear()
         again = await environments.undo(tmp_path / "run.db")
-        assert len(again.unchanged) == len(plan.changing)
+        assert again.done_earlier == len(plan.changing)
         assert not sandbox.calls
 
 
@@ -745,23 +745,23 @@ async def test_apply_and_undo_again_and_again(tmp_path: Path) -> None:
         for _ in range(2):
             assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
             assert zones() == ["Europe/Berlin"] * 2
-            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert (await environments.apply(plan, journal=journal)).done_earlier == 2
             assert len((await environments.undo(journal)).succeeded) == 2
             assert zones() == ["UTC"] * 2
-            assert len((await environments.undo(journal)).unchanged) == 2
+            assert (await environments.undo(journal)).done_earlier == 2
             counts = {run.name: run.counts for run in await Journal(journal).runs()}
             assert (counts["main"]["undone"], counts["undo main"]["succeeded"]) == (2, 2)
         for _ in range(2):
             assert len((await environments.undo(journal, run="undo main")).succeeded) == 2
             assert zones() == ["Europe/Berlin"] * 2
-            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert (await environments.apply(plan, journal=journal)).done_earlier == 2
             assert len((await environments.undo(journal)).succeeded) == 2
             assert zones() == ["UTC"] * 2
         # The undo of the undo of an undo, whose run is an undo again.
         await environments.undo(journal, run="undo main")
         assert len((await environments.undo(journal, run="undo undo main")).succeeded) == 2
         assert zones() == ["UTC"] * 2
-        assert len((await environments.undo(journal)).unchanged) == 2
+        assert (await environments.undo(journal)).done_earlier == 2
         assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
         assert zones() == ["Europe/Berlin"] * 2
 
