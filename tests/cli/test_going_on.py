@@ -299,14 +299,14 @@ def test_a_dry_run_says_what_would_change_and_what_would_not(
         assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
         assert run(["set", "1", "timezone=Europe/Berlin"]) == 0
         assert run(["set", "2", "timezone=Asia/Tokyo"]) == 0
-        before = sandbox.snapshot()
+        before = dict(sandbox.effects)
         capfd.readouterr()
         assert run(["apply", plan, "--dry-run"]) == 3
         said = capfd.readouterr().err
         assert "1 skipped: update of environment 1: A setting that is to be changed has another value by now." in said
         assert "2 environments would change. Nothing was changed." in said
         assert "1 unchanged, 3 skipped" in said
-        assert sandbox.snapshot() == before
+        assert sandbox.effects == before
         assert not (tmp_path / "state").exists() or not list((tmp_path / "state").rglob("*.db"))
         for id in (1, 3, 4):
             sandbox.environment(id).settings["timezone"] = "Asia/Tokyo"

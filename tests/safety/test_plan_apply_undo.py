@@ -465,7 +465,7 @@ async def test_a_dry_run_compares_and_changes_nothing(tmp_path: Path) -> None:
         await environments.update(1, TeamSettings(timezone="Asia/Tokyo"))
         await environments.update(2, settings)
         sandbox.calls.clear()
-        before = sandbox.snapshot()
+        before = dict(sandbox.effects)
         report = await environments.apply(plan, dry_run=True, journal=tmp_path / "run.db")
         assert {one.ref.id: (one.status, one.reason, one.attempts) for one in report} == {
             1: ("skipped", "stale", 1),
@@ -477,7 +477,7 @@ async def test_a_dry_run_compares_and_changes_nothing(tmp_path: Path) -> None:
             99: ("skipped", "unreadable", 0),
         }
         assert calls(sandbox) == {"retrieve": 5}
-        assert sandbox.snapshot() == before
+        assert sandbox.effects == before
         assert not (tmp_path / "run.db").exists()
 
 

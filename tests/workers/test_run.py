@@ -356,7 +356,7 @@ async def test_a_stop_takes_back_the_jobs_that_no_worker_has_begun(redis: str, t
 
 
 async def test_a_stop_takes_back_the_job_of_a_worker_that_waits_for_the_limit(redis: str, tmp_path: Path) -> None:
-    settings, limiter = TeamSettings(timezone="Asia/Tokyo"), RateLimiter((RateLimit(4, 3_600.0),))
+    settings, limiter = TeamSettings(timezone="Asia/Tokyo"), RateLimiter((RateLimit(4, 2.0),))
     async with (
         Sandbox(4) as sandbox,
         logged_in(sandbox, retry=POLICY) as environments,
@@ -378,5 +378,10 @@ async def test_a_stop_takes_back_the_job_of_a_worker_that_waits_for_the_limit(re
             assert report.counts["succeeded"] == updates
             assert report.counts["skipped"] == 4 - updates > 0
             assert {one.reason for one in report.skipped} == {"stopped"}
-            # The worker goes on to its slot, and the fence lets nothing leave.
             assert all(not item.in_doubt for item in await Journal(tmp_path / "run.db").items())
+            # The worker still gets its slots, and the fence lets nothing leave.
+            with anyio.fail_after(20):
+                while limiter.statistics().acquired < 6 or limiter.statistics().in_flight:
+                    await anyio.sleep(0.05)
+            await anyio.sleep(0.3)
+            assert sum(call.endpoint == "update" for call in sandbox.calls) == updates
