@@ -269,8 +269,6 @@ def test_the_forms_of_a_report_agree_after_a_resume(resumed: tuple[BulkReport[An
     lines = list(csv.DictReader(io.StringIO(text["csv"])))
     rows = [(row["status"], row["reason"] or "") for row in whole["rows"]]
     assert [(line["status"], line["reason"]) for line in lines] == rows
-        (row["status"], row["reason"] or "") for row in whole["rows"]
-    ]
     assert "| succeeded | 3 |\n| of them done earlier | 2 |\n| unchanged | 1 |" in text["md"]
     assert "done, 2 of them earlier" in text["html"]
 
