@@ -172,7 +172,7 @@ class AsyncEnvironments:
         Args:
             search: Only names that contain this text, ignoring case.
             organization_id: Only this organization.
-            project_id: The project in the path, for ``routes="nested"``; the nested list holds that project's only.
+            project_id: Only environments of this project.
 
         Raises:
             PermissionDeniedError: Keys limited to projects cannot list; name the environments instead.

@@ -4,8 +4,9 @@ Where a write is compared with what it is to replace, it is sent right after the
 that, and where a second has passed nevertheless, also before a repeat, it is looked at again. What is about to be sent is
 written down once the limit lets it through, so that little is in doubt where the process dies.
 
-Only PostHog's own no is proof that a write was not done. A page of something that stands before it may come after the effect,
-so for a call that must not happen twice such an answer is a lost one.
+Who may say no: only PostHog's own error proves that a write was not done. For a call that must run only once, any other error
+is a lost response. Who may say yes: a success counts only if it shows the effect. A response that shows what the call was to
+replace, or that describes another environment, is stale or crossed, and counts as lost too.
 """
 
 import contextlib
@@ -20,9 +21,10 @@ import attrs
 from aioposthog_env import recovery
 from aioposthog_env.api import calls, replies
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import CREATE, RETRIEVE, UPDATE, Endpoint, Repeat, Target
+from aioposthog_env.api.endpoints import CREATE, RETRIEVE, UPDATE, Repeat, ReplyKind, Target
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import (
+    TEAM_SCOPE,
     Place,
     Style,
     judge,
@@ -40,12 +42,11 @@ from aioposthog_env.errors import (
     StateChangedError,
     TransportError,
 )
-from aioposthog_env.lost_create import LostCreate
+from aioposthog_env.lost_create import LostCreate, created_another
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import (
     Answered,
     Delivery,
-    Failed,
     Lost,
     NotSent,
     Refused,
@@ -173,35 +174,90 @@ class Exchange:
                     await self.style_found()
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
-            ready = None if call.endpoint.reads else self._ready
+            ready, body = None if call.endpoint.reads else self._ready, self._body()
             try:
                 delivery = await self.sender.deliver(
-                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, call.body, ready, self._stoppable)
+                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, body, ready, self._stoppable)
                 )
             except _LookFirst:
                 self._looked = False
                 continue
-            if call.endpoint.repeat is Repeat.NEVER:
-                delivery = _lost_unless_posthogs(call.endpoint, place, delivery)
+            if isinstance(delivery, Answered) and (doubt := self._why_not_done(delivery.reply)) is not None:
+                delivery = Lost(f"status {delivery.reply.status} came with a response that {doubt}", delivery.reply.status)
+                self.sender.attempts.uncertain = True
             if isinstance(delivery, Answered):
                 self._answered = True
                 self._host.budget.give_back()
                 if call.endpoint is RETRIEVE and routes.era is Era.UNKNOWN:
                     learn_era(routes, delivery.reply, style)
-                return delivery.reply if self._reading is None else await self._showing_the_effect(delivery.reply, style)
+                if self._reading is not None:
+                    return await self._showing_the_effect(delivery.reply, style)
+                self._remember_replaced()
+                return delivery.reply
             if isinstance(delivery, Refused):
                 reply = delivery.reply
-                if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, reply.status, reply.body):
+                if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, style, reply.status, reply.body):
                     return attrs.evolve(reply, body=b"")
-                if not call.endpoint.reads and not replies.is_refusal(reply.body):
-                    self.sender.attempts.uncertain = True
-                verdict = judge(style, place, status=reply.status, opening=reply.opening)
-                # Where the same style is found again, it is the action that this server does not have.
-                if self._style is None and style != refused_style and routes.gone(call.endpoint, place, verdict):
+                if self._learn_team_scope(reply, body):
+                    continue
+                verdict = judge(style, status=reply.status, opening=reply.opening)
+                # If the same style is found again, this server does not have the action.
+                believed = delivery.genuine or call.endpoint.reads
+                renewable = self._style is None and style != refused_style and believed
+                if renewable and routes.gone(call.endpoint, place, verdict):
                     refused_style = style
                     continue
             if (reply := await self._go_round(delivery, call.endpoint.repeat, style)) is not None:
                 return reply
+
+    def _why_not_done(self, reply: Reply) -> str | None:
+        """Return why a success does not prove that the write was done, as words after "a response that"; None if it does."""
+        endpoint, place = self._call.endpoint, self._place
+        if endpoint.reads:
+            return None
+        if reply.status not in endpoint.success and (endpoint.repeat is Repeat.NEVER or endpoint.reply is ReplyKind.NOTHING):
+            return f"PostHog does not send here: it answers {', '.join(map(str, sorted(endpoint.success)))}"
+        if endpoint.repeat is not Repeat.NEVER and endpoint not in recovery.SHOWS_EFFECT:
+            return None
+        try:
+            seen = replies.decode_success(endpoint, reply.body, place.environment_id)
+        except DecodeError as error:
+            return f"cannot be read: {error}" if endpoint.repeat is Repeat.NEVER else None
+        if endpoint is CREATE:
+            waited = anyio.current_time() - self._sent_at
+            return created_another(
+                None if self._call.asked is None else self._call.asked.name,
+                place,
+                seen,
+                http_date(reply.headers.get("Date")),
+                waited,
+            )
+        shown = recovery.shows_effect(endpoint, self._before, seen, self._host.environments.replaced)
+        if shown is None and self._before is not None and self._reading is None and isinstance(seen, Environment):
+            return "does not show what the call was to replace"
+        return "still shows what the call was to replace" if shown is False else None
+
+    def _body(self) -> bytes | None:
+        """The body, with a read-only key if the server asks for a scope that no key has to change config settings alone.
+
+        PostHog 2025-08 asks for ``project:write`` as soon as one key of the body is not a config setting. It ignores the id.
+        """
+        call = self._call
+        if call.endpoint is not UPDATE or not self._host.routes.asks_for_team_scope or call.body is None:
+            return call.body
+        return b'{"id":%d,' % cast("int", self._place.environment_id) + call.body.lstrip()[1:]
+
+    def _learn_team_scope(self, reply: Reply, body: bytes | None) -> bool:
+        """Return whether an update was refused for a scope that no key can have, and take note of it.
+
+        Args:
+            reply: The refusal.
+            body: The body that was refused.
+        """
+        if self._call.endpoint is not UPDATE or body is not self._call.body or TEAM_SCOPE not in reply.opening:
+            return False
+        self._host.routes.asks_for_team_scope = True
+        return True
 
     async def _ready(self) -> float | None:
         """The limit lets the write leave: write down what is about to be sent, and ask whether it still may."""
@@ -242,7 +298,31 @@ class Exchange:
         self.already_done = found is recovery.Comparison.DONE and not self._written
         return reply if found is recovery.Comparison.DONE else None
 
+    def _remember_replaced(self) -> None:
+        """The call has replaced the token that was read before it: an environment that still shows it is an older copy."""
+        token = None if self._before is None else recovery.current(self._before)
+        if token is not None:
+            self._host.environments.replaced.add(token)
+
     async def _look(self, style: Style, *, marks: bool) -> Reply:
+        """Read the environment and keep what was seen, again while a copy shows a token that this client has replaced.
+
+        Raises:
+            StateChangedError: Only the older copy was seen until the settle time was over.
+        """
+        settle, left = self._options.retry.settle, self.sender.time_left()
+        until = anyio.current_time() + (settle if left is None else min(settle, left))
+        while True:
+            reply = await self._look_once(style, marks=marks)
+            token = None if self._before is None else recovery.current(self._before)
+            if token is None or token not in self._host.environments.replaced:
+                return reply
+            if anyio.current_time() >= until:
+                how = "the server still shows a token that this client has replaced, so a cache or a lagging replica answers"
+                raise self._changed(how, "Try again in a minute.")
+            await anyio.sleep(recovery.FIRST_PAUSE)
+
+    async def _look_once(self, style: Style, *, marks: bool) -> Reply:
         """Read the environment and keep what was seen."""
         reply = await self._read_safely(style)
         learn_era(self._host.routes, reply, style)
@@ -258,7 +338,10 @@ class Exchange:
     async def _showing_the_effect(self, reply: Reply, style: Style) -> Reply:
         """The environment as it is read after a token call through a path that hides what was changed.
 
-        The call is done. Where nothing can be read, its own answer stays the result.
+        If nothing can be read, the response of the call itself stays the result.
+
+        Raises:
+            OutcomeUnknownError: The environment stays as it was before the call.
         """
         if self._before is None:
             return reply
@@ -267,8 +350,11 @@ class Exchange:
             seen = await self._watch(self._before, style, patience if left is None else min(patience, left), [])
         except OutcomeUnknownError:
             return reply  # the client was closed
-        shown = seen.verdict in {recovery.Verdict.HAPPENED, recovery.Verdict.UNCLEAR}
-        return cast("Reply", seen.environment) if shown else reply
+        if seen.verdict is recovery.Verdict.HAPPENED:
+            self._remember_replaced()
+        if seen.verdict is recovery.Verdict.UNCHANGED:
+            raise self._unknown(seen.verdict, [f"status {reply.status} came, and nothing changed", *seen.observations])
+        return reply if seen.verdict is None else cast("Reply", seen.environment)
 
     def _take_note(self, reply: Reply) -> None:
         """Keep what was read before the call."""
@@ -371,7 +457,7 @@ class Exchange:
         where = path(self._reading or style, RETRIEVE, self._place)
         return await self.sender.deliver(Request(RETRIEVE, where, stoppable=self._stoppable))
 
-    async def _read_back(self, delivery: Lost | Failed, style: Style | None) -> Reply | None:
+    async def _read_back(self, delivery: recovery.UnclearDelivery, style: Style | None) -> Reply | None:
         """After a lost answer: look what became of the call.
 
         Returns:
@@ -396,6 +482,7 @@ class Exchange:
         seen = await self._watch(self._before, style, patience, observations)
         observations += seen.observations
         if seen.verdict is recovery.Verdict.HAPPENED:
+            self._remember_replaced()
             self._tell_decision(seen.verdict, "done", observations)
             return cast("Reply", seen.environment)
         settled = (over or policy.resend_after_settle) and patience == settle
@@ -446,7 +533,7 @@ class Exchange:
                 return await read()
             return seen, found.reply
 
-        return await recovery.watch(self._call.endpoint, before, read, patience)
+        return await recovery.watch(self._call.endpoint, before, read, patience, self._host.environments.replaced)
 
     async def ask_once(self) -> Reply | None:
         """Send once, without repeats. None where no good answer came."""
@@ -501,7 +588,7 @@ class Exchange:
         """
         decision = decide(delivery, repeat=repeat, attempts=self.sender.attempts, policy=self._options.retry)
         if isinstance(decision, ReadBack):
-            return await self._read_back(cast("Lost | Failed", delivery), style)
+            return await self._read_back(cast("recovery.UnclearDelivery", delivery), style)
         if not isinstance(decision, Again) or (decision.costs and not self._host.budget.spend()):
             raise self._error(delivery)
         longest = self.sender.longest_wait() if decision.asked else self.sender.time_left()
@@ -530,7 +617,7 @@ class Exchange:
             changed = "" if self._effect else ", so nothing changed"
             return NotSentError(f"The request never left{changed}: {delivery.reason}. Is {origin} the right host?")
         if isinstance(delivery, Lost):
-            return TransportError(f"No whole answer came from {origin}: {delivery.reason}.")
+            return TransportError(f"No usable response came from {origin}: {delivery.reason}.")
         reply = delivery.reply
         retry_after = delivery.retry_after if isinstance(delivery, Throttled) else None
         return replies.error_of(
@@ -541,17 +628,3 @@ class Exchange:
             retry_after=retry_after,
             hidden=[*calls.sensitive_texts(self._call.asked), *self._host.credential.hidden_texts()],
         )
-
-
-def _lost_unless_posthogs(endpoint: Endpoint, place: Place, delivery: Delivery) -> Delivery:
-    """An answer that PostHog does not give tells no more than a lost one."""
-    if isinstance(delivery, Refused) and not replies.is_refusal(delivery.reply.body):
-        status = delivery.reply.status
-        return Lost(f"status {status} came with an answer that is not PostHog's", status)
-    if isinstance(delivery, Answered):
-        try:
-            replies.decode_success(endpoint, delivery.reply.body, place.environment_id)
-        except DecodeError as error:
-            status = delivery.reply.status
-            return Lost(f"status {status} came with a body that cannot be read: {error}", status)
-    return delivery

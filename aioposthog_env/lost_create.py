@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import anyio
 import attrs
+from msgspec import UNSET
 
 from aioposthog_env import recovery
 from aioposthog_env.api import calls, replies
@@ -24,6 +25,32 @@ from aioposthog_env.sending import Request, Sender
 
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """How far the clocks behind one host may be apart."""
+
+
+def created_another(name: object, place: Place, environment: Environment, now: datetime | None, passed: float) -> str | None:
+    """Return why an environment is not the one that a call has just created, as words after "a response that".
+
+    None if it may be.
+
+    Args:
+        name: The name that was requested; anything but a text for none.
+        place: The collection that the call was sent to.
+        environment: What the response describes.
+        now: The server's clock, from the header ``Date``.
+        passed: Seconds since the call was sent.
+    """
+    if isinstance(name, str) and environment.name != name.strip():
+        return f"describes environment {environment.id} of another name"
+    if place.project_id is not None and environment.project_id not in {place.project_id, UNSET}:
+        return f"describes environment {environment.id} of project {environment.project_id}, not {place.project_id}"
+    at = environment.created_at
+    if now is None or not isinstance(at, datetime) or at.tzinfo is None:
+        return None
+    if at < now - timedelta(seconds=passed) - CLOCKS_DIFFER:
+        return (
+            f"describes environment {environment.id}, which is older than the call ({at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC)"
+        )
+    return None
 
 
 @attrs.frozen

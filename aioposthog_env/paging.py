@@ -11,6 +11,8 @@ a 500 on some servers, so the number of pages is computed and the page past the 
 from collections.abc import AsyncIterator
 from typing import Final
 
+from msgspec import UNSET
+
 from aioposthog_env.api import calls
 from aioposthog_env.api.routes import Place
 from aioposthog_env.errors import TransportError
@@ -49,6 +51,10 @@ async def list_all(session: PostHogSession, place: Place, search: str | None) ->
             endpoint="list",
         )
     environments = list(found.values())
+    if place.project_id is not None:
+        # Root and project style list every environment. Where the project is not shown, it is the environment itself.
+        projects = {one.id: one.id if one.project_id is UNSET else one.project_id for one in environments}
+        environments = [one for one in environments if projects[one.id] == place.project_id]
     if place.organization_id is not None:
         environments = [one for one in environments if one.organization == place.organization_id]
     if search:

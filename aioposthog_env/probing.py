@@ -33,11 +33,13 @@ async def probe_styles(
     failed: Delivery | None = None
     refused: Delivery | None = None
     for style in candidates(call.endpoint, place):
+        if style == "nested" and failed is not None:
+            break  # a server in trouble: what the nested path answers proves nothing then
         where = path(style, asking.endpoint, place) + asking.query
         delivery = await sender.deliver(Request(asking.endpoint, where, stoppable=stoppable))
         if not isinstance(delivery, Answered | Refused | Failed):
             return None, delivery
-        verdict = judge(style, place, status=delivery.reply.status, opening=delivery.reply.opening)
+        verdict = judge(style, status=delivery.reply.status, opening=delivery.reply.opening)
         if verdict is Verdict.ANSWERS:
             return style, delivery
         if verdict is Verdict.FAILED:

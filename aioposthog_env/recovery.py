@@ -27,7 +27,7 @@ have happened is never sent again, whatever is seen.
 
 import enum
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
@@ -36,6 +36,7 @@ import attrs
 import msgspec
 
 from aioposthog_env.api.endpoints import (
+    DELETE_SECRET_TOKEN_BACKUP,
     GENERATE_CONVERSATIONS_PUBLIC_TOKEN,
     RESET_TOKEN,
     ROTATE_SECRET_TOKEN,
@@ -46,9 +47,12 @@ from aioposthog_env.errors import OutcomeUnknownError
 from aioposthog_env.models.differences import Digests, differing, digests
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
-from aioposthog_env.policy.delivery import Failed, Lost
+from aioposthog_env.policy.delivery import Failed, Lost, Refused, Throttled
 
-_FIRST_PAUSE: Final = 0.1
+UnclearDelivery: TypeAlias = Lost | Failed | Refused | Throttled
+"""What does not tell whether a call that must run only once took effect. Refusals are here if PostHog did not write them."""
+
+FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _LATE_LOOKS: Final = 3
 """How often a look after the settle time is tried again where it fails."""
@@ -118,6 +122,37 @@ def judge(before: Marks, now: Marks) -> Verdict:
     renewed = now["secret"] is not None and now["secret"] != before["secret"]
     # The backup is the old secret; of a first rotation there is none, and so no backup.
     return Verdict.HAPPENED if renewed and now["backup"] == before["secret"] else Verdict.UNCLEAR
+
+
+SHOWS_EFFECT: Final = (*LEAVES_MARKS, DELETE_SECRET_TOKEN_BACKUP)
+"""The calls whose response shows whether they took effect."""
+
+
+def current(shown: Marks) -> str | None:
+    """Return the digest of the token that is in use; None if there is none."""
+    return shown["token"] if "token" in shown else shown["secret"]
+
+
+def shows_effect(endpoint: Endpoint, before: Marks | None, environment: Environment, replaced: Container[str]) -> bool | None:
+    """Return whether a successful response shows that the call took effect; None if it does not show what was changed.
+
+    A cache, a replica or a crossed response shows what the call was to replace, or what an earlier call has replaced.
+
+    Args:
+        endpoint: The call.
+        before: Its marks before it was sent; None if they were not read.
+        environment: What the response shows.
+        replaced: The digests of tokens that this client has replaced.
+    """
+    if endpoint is DELETE_SECRET_TOKEN_BACKUP:
+        return not isinstance(environment.secret_api_token_backup, Secret)
+    now = marks(endpoint, environment)
+    if now is None:
+        return None
+    shown = current(now)
+    if shown is None or shown in replaced:
+        return False
+    return before is None or shown not in before.values()
 
 
 class Comparison(enum.Enum):
@@ -219,7 +254,11 @@ class Watch:
 
 
 async def watch(
-    endpoint: Endpoint, before: Marks, read: Callable[[], Awaitable[tuple[Environment, Any] | None]], settle: float
+    endpoint: Endpoint,
+    before: Marks,
+    read: Callable[[], Awaitable[tuple[Environment, Any] | None]],
+    settle: float,
+    replaced: Container[str] = (),
 ) -> Watch:
     """Look, with growing pauses, until something has changed or the settle time is over.
 
@@ -230,8 +269,9 @@ async def watch(
         before: Its marks before it was sent.
         read: Reads the environment: the environment and what to keep of the answer, or None where that failed.
         settle: How long to look, in seconds.
+        replaced: The digests of tokens that this client had replaced before the call; what shows one is a late copy.
     """
-    seen, began, pause, late = Watch(), anyio.current_time(), _FIRST_PAUSE, 0
+    seen, began, pause, late = Watch(), anyio.current_time(), FIRST_PAUSE, 0
     while True:
         asked = anyio.current_time() - began
         found = await read()
@@ -240,6 +280,9 @@ async def watch(
         if found is None or now is None:
             seen.verdict = None
             seen.observations.append(f"after {at:.1f} s: the environment could not be read")
+        elif now != before and (token := current(now)) is not None and token in replaced:
+            seen.verdict = None
+            seen.observations.append(f"after {at:.1f} s: a cache or a lagging replica showed an older state ({_digests(now)})")
         else:
             seen.verdict, seen.environment = judge(before, now), found[1]
             seen.observations.append(f"after {at:.1f} s: {seen.verdict.value} ({_digests(now)})")
@@ -249,7 +292,7 @@ async def watch(
             return seen
         left = settle - (anyio.current_time() - began)
         # Never less: a timer may fire before its time by the clock's resolution, and then nothing would be left to wait for.
-        await anyio.sleep(max(_FIRST_PAUSE, min(pause, left)))
+        await anyio.sleep(max(FIRST_PAUSE, min(pause, left)))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
@@ -257,16 +300,22 @@ def _digests(now: Marks) -> str:
     return ", ".join(f"{name} {'none' if digest is None else digest[:8]}" for name, digest in now.items())
 
 
-def how_lost(delivery: Lost | Failed) -> str:
-    """How an answer was lost, in words."""
-    if isinstance(delivery, Failed):
-        return f"the answer was status {delivery.reply.status}"
-    return f"the answer was lost: {delivery.reason}"
+def how_lost(delivery: UnclearDelivery) -> str:
+    """Return how a response was lost, in words."""
+    if isinstance(delivery, Lost):
+        return f"the response was lost: {delivery.reason}"
+    status = delivery.reply.status
+    if delivery.genuine:
+        return f"PostHog answered {status}"
+    return f"the response was lost: status {status} came with an answer that is not PostHog's"
 
 
-def handler_is_over(delivery: Lost | Failed) -> bool:
-    """Whether the server has certainly finished with the request. A proxy's 502 says nothing about it; its own 500 does."""
-    return isinstance(delivery, Failed) and delivery.reply.status == 500
+def handler_is_over(delivery: UnclearDelivery) -> bool:
+    """Return whether the server has certainly finished with the request.
+
+    PostHog's own 500 proves it. A 502, or the 500 page of a proxy, proves nothing.
+    """
+    return isinstance(delivery, Failed) and delivery.genuine and delivery.reply.status == 500
 
 
 def created_since(namesakes: Sequence[tuple[int, datetime | None]], sent: datetime | None) -> str:

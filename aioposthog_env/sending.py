@@ -2,8 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import urljoin, urlsplit
 
@@ -11,11 +10,12 @@ import anyio
 import attrs
 
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import Endpoint
+from aioposthog_env.api.endpoints import Endpoint, Repeat
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.replies import printable
 from aioposthog_env.api.routes import Place, RouteMemory, Style, path, successor_of
 from aioposthog_env.auth import Credential
+from aioposthog_env.environment_locks import SharedEnvironments
 from aioposthog_env.errors import ConfigurationError, NotSentError, RateLimitWaitTooLong
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, Refused, Reply, Throttled, classify
@@ -58,40 +58,6 @@ class Options:
     """None: single calls are interactive, those of bulk runs are bulk."""
 
 
-class Turns:
-    """Lets writes to one environment go one after the other.
-
-    Up to 2026 a PATCH writes all columns back that it has read, so of two at the same time one is lost.
-    """
-
-    def __init__(self) -> None:
-        self._locks: dict[int, tuple[anyio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def of(self, environment_id: int, sender: "Sender | None" = None) -> AsyncGenerator[None, None]:
-        """Inside, nobody else writes to the environment.
-
-        Args:
-            environment_id: The environment.
-            sender: Sends the call that waits for its turn, within its deadline.
-
-        Raises:
-            NotSentError: The deadline of the call has come before its turn.
-        """
-        lock, users = self._locks.get(environment_id) or (anyio.Lock(fast_acquire=True), 0)
-        self._locks[environment_id] = lock, users + 1
-        try:
-            await (lock.acquire() if sender is None else sender.take(lock, "another write to the environment"))
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            lock, users = self._locks.pop(environment_id)
-            if users > 1:
-                self._locks[environment_id] = lock, users - 1
-
-
 @attrs.define
 class Host:
     """What all calls to one host share."""
@@ -103,7 +69,8 @@ class Host:
     limiter: RateLimiter | None = None
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     finding: anyio.Lock = attrs.field(factory=anyio.Lock)
-    turns: Turns = attrs.field(factory=Turns)
+    environments: SharedEnvironments = attrs.field(factory=SharedEnvironments)
+    """Shared with all clients of the event loop once the session is open."""
     pairing: dict[Priority, anyio.Lock] = attrs.field(factory=lambda: {"interactive": anyio.Lock(), "bulk": anyio.Lock()})
     """Held while a call waits for two slots: of two that held one each, both would wait."""
     _headers: dict[tuple[bool, bool], dict[str, str]] = attrs.field(factory=dict[tuple[bool, bool], dict[str, str]])
@@ -113,6 +80,9 @@ class Host:
         kind = unsafe, body
         if kind not in self._headers:
             headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+            if not unsafe:
+                # A read often decides what is written next, so no cache may answer it.
+                headers["Cache-Control"] = "no-cache"
             if body:
                 headers["Content-Type"] = "application/json"
             self._headers[kind] = headers | self.credential.headers(unsafe=unsafe, origin=self.origin)
@@ -191,18 +161,23 @@ class Sender:
         return self._options.priority or "interactive"
 
     async def deliver(self, request: Request) -> Delivery:
-        """One request, and a few more where the same server redirects it with verb and body kept."""
+        """One request, and a few more if the same server redirects it with verb and body kept.
+
+        A call that must run only once is never redirected: the redirect may come from a proxy, after the effect.
+        """
         asked = request.path
         for _ in range(_MAX_REDIRECTS):
             delivery = await self._attempt(request, asked)
             if not isinstance(delivery, Redirected):
                 return delivery
-            target = self._redirect(delivery.reply, request)
+            target = None if request.endpoint.repeat is Repeat.NEVER else self._redirect(delivery.reply, request)
             if target is None:
-                return Refused(delivery.reply)
+                return Refused(delivery.reply, genuine=False)
+            if request.endpoint.reads:
+                self._host.routes.succeed(request.endpoint, self._place, target)
             request = attrs.evolve(request, path=target, stoppable=False)  # who redirects may have done it before
         delivery = await self._attempt(request, asked)
-        return Refused(delivery.reply) if isinstance(delivery, Redirected) else delivery
+        return Refused(delivery.reply, genuine=False) if isinstance(delivery, Redirected) else delivery
 
     def _redirect(self, reply: Reply, request: Request) -> str | None:
         """The path a redirect leads to; None where it must not be followed."""
@@ -257,7 +232,8 @@ class Sender:
                 timeout=self._timeout(),
                 leave_by=leave_by,
             )
-            delivery = classify(answer) if isinstance(answer, Reply) else answer
+            limited = self._host.credential.limited_by_server
+            delivery = classify(answer, limited=limited) if isinstance(answer, Reply) else answer
         finally:
             if limiter is not None and slot is not None:
                 _give_back(limiter, slot, delivery)
@@ -299,6 +275,14 @@ class Sender:
             NotSentError: The deadline has come.
         """
         await self._within_deadline(lock.acquire(), held_by)
+
+    async def acquire_turn(self, lock: anyio.Lock) -> None:
+        """Take the lock of the environment, until the deadline at the longest.
+
+        Raises:
+            NotSentError: The deadline has come.
+        """
+        await self.take(lock, "another write to the environment")
 
     async def _within_deadline(self, waiting: Awaitable[T], waited_for: str) -> T:
         left = self.time_left()
@@ -342,7 +326,7 @@ class Sender:
     def _note_deprecation(self, request: Request, reply: Reply) -> None:
         """Take the successor path that the server names from now on, and report it once per path."""
         routes, place, headers = self._host.routes, self._place, reply.headers
-        successor = successor_of(headers.get("Link", ""))
+        successor = successor_of(", ".join(reply.all("Link")))
         followed = successor is not None and routes.succeed(request.endpoint, place, successor)
         if followed:
             routes.known(Era.C)

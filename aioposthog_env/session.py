@@ -38,6 +38,7 @@ from aioposthog_env.auth import (
     credential_from_environment,
     resolve_host,
 )
+from aioposthog_env.environment_locks import shared_environments
 from aioposthog_env.errors import (
     ClientStateError,
     ConfigurationError,
@@ -152,6 +153,7 @@ class PostHogSession:
         """
         host = self._host
         await host.transport.open()
+        host.environments = shared_environments(host.origin)
         limiter = self._limiter
         digest = credential_digest(host.credential)
         if limiter == "shared":
@@ -183,6 +185,11 @@ class PostHogSession:
     def credential(self) -> Credential:
         """What proves who is calling."""
         return self._host.credential
+
+    @property
+    def routes(self) -> Routes:
+        """The URL style that the user chose, or ``auto``."""
+        return self._host.routes.routes
 
     @property
     def era(self) -> Era:
@@ -228,7 +235,7 @@ class PostHogSession:
             if call.endpoint.reads or place.environment_id is None or alone:
                 reply = await exchange.run()
             else:
-                async with self._host.turns.of(place.environment_id, exchange.sender):
+                async with self._host.environments.locks.hold(place.environment_id, exchange.sender.acquire_turn):
                     reply = await exchange.run()
             value = self._read(call, place, reply, already_done=exchange.already_done)
         except PostHogEnvError as error:
@@ -249,8 +256,8 @@ class PostHogSession:
         )
 
     def alone_with(self, environment_id: int) -> AbstractAsyncContextManager[None]:
-        """Inside, no other call of this client writes to an environment, and several belong together."""
-        return self._host.turns.of(environment_id)
+        """Let no other call of this event loop write to an environment, so that several calls belong together."""
+        return self._host.environments.locks.hold(environment_id)
 
     def _read(self, call: Call[T], place: Place, reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""
@@ -288,7 +295,8 @@ class PostHogSession:
         endpoint, kind = call.endpoint, self.credential.kind
         need = endpoint.scope
         if endpoint is UPDATE:
-            need = needed_for_update(call.fields, self.era, CONFIG_FIELDS_B)
+            team_scope = self._host.routes.asks_for_team_scope
+            need = WRITE if team_scope else needed_for_update(call.fields, self.era, CONFIG_FIELDS_B)
         ids = [known for known in (place.environment_id, place.project_id) if known is not None]
         # What the kind of credential rules out needs no look at the key's record.
         grant = Grant(kind)

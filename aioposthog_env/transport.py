@@ -1,16 +1,19 @@
 """One physical request, and what became of it. The only client module that knows aiohttp.
 
-Two things here are not what aiohttp does by itself:
+Three things here are not what aiohttp does by itself:
 
 * **Exactly one request leaves.** When a kept-alive connection turns out to be dead, aiohttp sends a GET, PUT or DELETE a
   second time without telling, and has no switch for it. A client middleware turns the exceptions that start this into
   one that does not.
+* **Each response belongs to its request.** A kept-alive connection on which bytes arrived that no request asked for would give
+  them out as the next response. The request class refuses such a connection, closes it, and the request takes another one.
 * **Was it sent?** The exception class alone cannot tell. A request class can, which takes note right before it writes to its
   connection. (A trace hook would tell the same, at a seventh of the whole cost of a call.)
 """
 
 import asyncio
 import os
+import select
 import ssl as tls
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -91,7 +94,11 @@ class _TooLargeError(Exception):
     """The body is larger than allowed."""
 
 
-_OURS: Final = (_DroppedError, _TooLargeError, _TooLateError)
+class _UnsolicitedError(Exception):
+    """Bytes arrived on the connection before a request was written to it."""
+
+
+_OURS: Final = (_DroppedError, _TooLargeError, _TooLateError, _UnsolicitedError)
 
 
 class _Request(ClientRequest):
@@ -100,6 +107,9 @@ class _Request(ClientRequest):
     once: "_Once | None" = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if _has_unsolicited_bytes(conn):
+            conn.close()
+            raise _UnsolicitedError("the server sends bytes that no request asked for")
         if self.once is not None:
             self.once.leave()
         return await super().send(conn)
@@ -162,6 +172,7 @@ class Transport:
         self._tls = _tls_context(ssl)
         self._proxy = _proxy_of(origin, proxy, trust_env=trust_env)
         # Waiting for a free connection happens here, where it is first come, first served, and costs no connect timeout.
+        self._max_connections = max_connections
         self._free = asyncio.Semaphore(max_connections)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -224,31 +235,44 @@ class Transport:
             timeout: How long it may take.
             leave_by: The time of the event loop until which it may be written to a connection; None for any.
         """
+        async with self._free:
+            # Those that were kept alive, and one that is new.
+            for _ in range(self._max_connections + 1):
+                answer = await self._send_once(verb, path, headers, body, timeout, leave_by)
+                if answer is not _UNSOLICITED:
+                    return answer
+        return _UNSOLICITED
+
+    async def _send_once(
+        self, verb: str, path: str, headers: dict[str, str], body: bytes | None, timeout: Timeout, leave_by: float | None
+    ) -> Reply | NotSent | Lost:
+        """Send the request on one connection; ``_UNSOLICITED`` if that connection must not be used."""
         session = self._session
         if session is None:
             raise self._not_open()
         status = None
-        async with self._free:
-            patience = _Patience(timeout)
-            once = _Once(patience, leave_by)
-            try:
-                async with (
-                    patience.scope,
-                    session.request(
-                        verb,
-                        self._url(path),
-                        headers=headers,
-                        data=body,
-                        allow_redirects=False,
-                        proxy=self._proxy,
-                        timeout=_client_timeout(timeout.connect),
-                        middlewares=(once,),
-                    ) as response,
-                ):
-                    status = response.status
-                    return Reply(status, response.headers, await self._read(response, patience))
-            except (*_OURS, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                return _what_happened(error, sent=once.sent, status=status)
+        patience = _Patience(timeout)
+        once = _Once(patience, leave_by)
+        try:
+            async with (
+                patience.scope,
+                session.request(
+                    verb,
+                    self._url(path),
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    timeout=_client_timeout(timeout.connect),
+                    middlewares=(once,),
+                ) as response,
+            ):
+                status = response.status
+                return Reply(status, response.headers, await self._read(response, patience))
+        except _UnsolicitedError:
+            return _UNSOLICITED
+        except (*_OURS, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            return _what_happened(error, sent=once.sent, status=status)
 
     def _url(self, path: str) -> URL:
         # A path put on the parsed origin costs a quarter of parsing the whole.
@@ -271,6 +295,34 @@ class Transport:
                 response.close()
                 raise _TooLargeError(f"the body is larger than max_body={self._max_body}")
         return bytes(body)
+
+
+_UNSOLICITED: Final = NotSent("the server sends bytes that no request asked for, so its responses belong to no request")
+
+
+def _has_unsolicited_bytes(conn: Connection) -> bool:
+    """Return whether bytes arrived on a connection before its request: those the loop has read, and those it has not."""
+    protocol, transport = conn.protocol, conn.transport
+    if protocol is None or transport is None:
+        return False
+    if protocol.should_close:
+        return True
+    socket = transport.get_extra_info("socket")
+    # TLS sends session tickets after its handshake, so on a new connection the loop's buffer may hold those.
+    if socket is None or transport.get_extra_info("sslcontext") is not None:
+        return False
+    return _is_readable(socket.fileno())
+
+
+def _is_readable(descriptor: int) -> bool:
+    """Return whether a socket holds bytes, or its end, that were not read yet."""
+    if descriptor < 0:
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @lru_cache(maxsize=16)

@@ -11,7 +11,7 @@ import attrs
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.endpoints import IS_GENERATING_DEMO_DATA, RETRIEVE, Endpoint
-from aioposthog_env.api.routes import place_of
+from aioposthog_env.api.routes import Style, place_of
 from aioposthog_env.errors import (
     ConfigurationError,
     NotFoundError,
@@ -33,11 +33,15 @@ _SHORTEST: Final = 0.1
 
 
 async def until_deleted(session: PostHogSession, ref: EnvironmentRef, deadline: float) -> None:
-    """Wait until an environment can no longer be read."""
+    """Wait until an environment can no longer be read.
+
+    The nested path answers 404 for environments that exist (PostHog 2025-08), so it is not the one that is read.
+    """
+    style: Style | None = "root" if session.routes == "nested" else None
 
     async def gone(within: PostHogSession) -> bool:
         try:
-            seen = await within.call(calls.retrieve(), place_of(ref))
+            seen = await within.call(calls.retrieve(), place_of(ref), style=style)
         except NotFoundError as missing:
             if missing.code != "not_found":  # a page of something before PostHog
                 raise

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from aioposthog_env.api.endpoints import DELETE, Endpoint, ReplyKind
-from aioposthog_env.api.routes import ENDPOINT_NOT_FOUND, NESTED_REFUSAL
+from aioposthog_env.api.routes import ENDPOINT_NOT_FOUND, NESTED_REFUSAL, TEAM_SCOPE, Style
 from aioposthog_env.api.secrets_in_text import without_secrets
 from aioposthog_env.errors import (
     ApiError,
@@ -127,6 +127,10 @@ _REMEDIES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         re.compile("does not support personal api key access", re.I),
         "The action publishes no scope, so no token can make this call. Use a session: await log_in(host, email, password).",
     ),
+    (
+        re.compile(TEAM_SCOPE.decode(), re.I),
+        "PostHog of mid-2025 asks for a scope here that no key can be given. Use a key with all scopes (*), or a session.",
+    ),
     (re.compile("missing required scope", re.I), "Add the scope to the key in PostHog's settings, or use another key."),
     (
         re.compile("scoped projects are only supported", re.I),
@@ -233,21 +237,39 @@ def _origin(location: str, host: str) -> str:
 _BEING_DELETED: Final = re.compile(r"(being|pending|already).*delet", re.I)
 
 
-def is_refusal(body: bytes) -> bool:
-    """Whether an error body is PostHog's own, so that its no can be trusted. A proxy's page may come after the effect."""
+_TYPES: Final = frozenset({"validation_error", "invalid_request", "authentication_error", "server_error", "throttled_error"})
+"""The error types of PostHog's envelope, 2024-10 to 2026-09."""
+_LARGEST_ERROR: Final = 65_536
+"""PostHog's own errors are a few hundred bytes."""
+
+
+def posthog_error(body: bytes) -> Envelope | None:
+    """Return PostHog's own error, or None for any other body.
+
+    Only PostHog's own error proves what became of a write: a page of a proxy may come after the effect. PostHog's envelope has
+    a known ``type``, a ``code`` and a ``detail``. The two intent calls also answer ``{"error": "product_type is required"}``
+    (PostHog 2024-10 and 2025-08).
+    """
+    if len(body) > _LARGEST_ERROR or not body.lstrip().startswith(b"{"):
+        return None
     try:
         raw = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return isinstance(raw.get("detail"), str) or isinstance(raw.get("error"), str)
+        return None
+    kind, code, detail = raw.get("type"), raw.get("code"), raw.get("detail")
+    if isinstance(kind, str) and kind in _TYPES and isinstance(code, str) and isinstance(detail, str):
+        return Envelope(type=kind, code=code, detail=detail)
+    error = raw.get("error")
+    return Envelope(detail=error) if isinstance(error, str) and "product_type" in error else None
 
 
-def absorbed(endpoint: Endpoint, status: int, body: bytes) -> bool:
-    """Whether an error means that an earlier attempt of the same call did the work.
+def absorbed(endpoint: Endpoint, style: Style, status: int, body: bytes) -> bool:
+    """Return whether an error means that an earlier attempt of the same call did the work.
 
-    After a lost DELETE, 404 says it is gone, and newer servers answer 400 while it is being deleted.
+    After a lost DELETE, 404 means that the environment is gone, and newer servers answer 400 while they delete it. The nested
+    path answers 404 for environments that exist (PostHog 2025-08), so its 404 means nothing.
     """
-    if endpoint is not DELETE:
+    if endpoint is not DELETE or style == "nested":
         return False
     envelope = envelope_of(body)
     if status == 404:

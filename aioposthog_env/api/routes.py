@@ -2,17 +2,20 @@
 
 PostHog has served environments under three paths, and which of them works depends on its age:
 
-* ``nested`` ``/api/projects/{project}/environments/{id}/``, the documented one: broken for reads on a 2024 server, fine
-  in 2025, refused with 403 since 2026;
-* ``root`` ``/api/environments/{id}/``: works everywhere, deprecated in 2026, an alias of the next one since July 2026;
+* ``root`` ``/api/environments/{id}/``: works up to 2026, deprecated in 2026, an alias of the next one since July 2026;
 * ``project`` ``/api/projects/{id}/``: today's canonical one; on older servers it shows fewer fields, and **deleting
-  through it deletes the whole project**.
+  through it deletes the whole project**;
+* ``nested`` ``/api/projects/{project}/environments/{id}/``, the documented one. On every PostHog that was tried it is broken or
+  closed: 500 in 2024-10; 404, 200 or 500 in 2025-08, by the number of event definitions; 403 since 2026. So whatever it answers
+  proves nothing about an environment.
 
-``routes="auto"`` finds out by reading: it asks for the environment in question in one style after the other until a
-style answers. A refusal that means "other style" is told apart from a genuine 403 or 404, which is an answer.
+``routes="auto"`` finds the style by reading: it asks for the environment in root and in project style until one answers. It
+asks in nested style only if both others answer something that PostHog does not write, as a mock or a gateway made from
+PostHog's documentation does. A refusal that means "other style" is told apart from a genuine 403 or 404, which is an answer.
 """
 
 import enum
+import re
 from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -30,6 +33,9 @@ NESTED_REFUSAL: Final = b"Multiple environments per project are no longer availa
 """How current servers refuse the nested path, before they even look at the credential."""
 ENDPOINT_NOT_FOUND: Final = b"Endpoint not found."
 PROJECT_NOT_FOUND: Final = b"Project not found."
+TEAM_SCOPE: Final = b"missing required scope 'team:"
+"""PostHog 2025-08 asks for ``team:read``, which no key can be given, where other servers ask for ``project:read``."""
+_NOT_FOUND: Final = re.compile(rb'"code"\s*:\s*"not_found"')
 
 _KEY_PATH: Final = "/api/personal_api_keys/@current/"
 
@@ -56,7 +62,7 @@ class Place:
 
     @property
     def named(self) -> bool:
-        """Whether the caller named the project, which makes the nested path the first to try."""
+        """Whether the caller named the project, without which there is no nested path."""
         return self.project_id is not None
 
 
@@ -108,12 +114,11 @@ class Verdict(enum.Enum):
     """A 5xx: it says "other style" only if another style answers."""
 
 
-def judge(style: Style, place: Place, *, status: int, opening: bytes) -> Verdict:
+def judge(style: Style, *, status: int, opening: bytes) -> Verdict:
     """Tell a refusal of the style from a genuine answer.
 
     Args:
         style: The style that was tried.
-        place: What was asked for.
         status: The status of the answer.
         opening: The beginning of its body.
     """
@@ -121,9 +126,7 @@ def judge(style: Style, place: Place, *, status: int, opening: bytes) -> Verdict
         return Verdict.FAILED
     if status == 403 and style == "nested" and NESTED_REFUSAL in opening:
         return Verdict.OTHER_STYLE
-    if status == 404 and ENDPOINT_NOT_FOUND in opening:
-        return Verdict.OTHER_STYLE
-    if status == 404 and style == "nested" and not place.named and PROJECT_NOT_FOUND in opening:
+    if status == 404 and (ENDPOINT_NOT_FOUND in opening or not _NOT_FOUND.search(opening)):
         return Verdict.OTHER_STYLE
     if status not in {401, 403, 429} and not opening.lstrip().startswith((b"{", b"[")):
         # PostHog answers in JSON; a page of HTML comes from whatever else serves this path.
@@ -132,10 +135,8 @@ def judge(style: Style, place: Place, *, status: int, opening: bytes) -> Verdict
 
 
 def candidates(endpoint: Endpoint, place: Place) -> tuple[Style, ...]:
-    """The styles to try, in order."""
-    if endpoint.target is Target.COLLECTION:
-        return ("nested", "root", "project") if place.named else ("root", "project")
-    return ("nested", "root", "project") if place.named else ("root", "project", "nested")
+    """Return the styles to try, in order. The nested path comes last, and only for references that name their project."""
+    return ("root", "project", "nested") if place.named else ("root", "project")
 
 
 def probe_of(endpoint: Endpoint) -> Endpoint:
@@ -151,6 +152,8 @@ class RouteMemory:
     era: Era = Era.UNKNOWN
     found: dict[tuple[Target, bool], Style] = attrs.field(factory=dict[tuple[Target, bool], Style])
     deprecated: set[str] = attrs.field(factory=set[str])
+    asks_for_team_scope: bool = False
+    """The server asks for ``team:read``, which no key can be given, to change config settings alone."""
 
     def style_for(self, endpoint: Endpoint, place: Place) -> Style | None:
         """The style of a call; None: find out first.
@@ -175,9 +178,10 @@ class RouteMemory:
         Raises:
             ConfigurationError: The call would destroy more than it names, or cannot be made on this host.
         """
-        kind = endpoint.target, place.named
-        if self.found.get(kind) != "project":  # a Deprecation header may have moved it on already
-            self.found[kind] = answering
+        # Root and project style serve every reference, nested only those that name their project.
+        for named in (place.named,) if answering == "nested" else (False, True):
+            if self.found.get((endpoint.target, named)) != "project":  # a Deprecation header may have moved it on already
+                self.found[endpoint.target, named] = answering
         style = self.style_for(endpoint, place)
         if style is not None:
             return style
@@ -196,7 +200,8 @@ class RouteMemory:
         """
         if self.routes != "auto" or endpoint is CREATE or verdict is not Verdict.OTHER_STYLE:
             return False
-        self.found.pop((endpoint.target, place.named), None)
+        for named in (False, True):
+            self.found.pop((endpoint.target, named), None)
         return True
 
     def _style_of_create(self, place: Place) -> Style | None:

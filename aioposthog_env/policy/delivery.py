@@ -1,8 +1,8 @@
 """What became of one request, as a value.
 
-The kinds differ in one thing that matters: what is certain. ``NotSent`` and ``Throttled`` mean that no handler ran.
-``Lost`` and ``Failed`` mean that one may have run, or may still be running. ``Answered``, ``Redirected`` and ``Refused``
-are answers to trust.
+The kinds differ in what they prove about a write. ``NotSent`` proves that no handler ran. ``Lost`` and ``Failed`` prove
+nothing: a handler may have run, or may still be running. ``Throttled`` and ``Refused`` prove that the handler did not run only
+if they are ``genuine``: PostHog itself wrote the response. A page of a proxy with the same status may come after the effect.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from aioposthog_env.api.replies import posthog_error
 from aioposthog_env.policy.retry_after import parse_retry_after
 
 
@@ -54,15 +55,17 @@ class Lost:
 
 @attrs.frozen
 class Throttled:
-    """Refused before any handler ran, with a request to wait."""
+    """Refused with a request to wait."""
 
     reply: Reply
     retry_after: float | None
+    genuine: bool = True
+    """PostHog itself refused, before any handler ran."""
 
 
 @attrs.frozen
 class Redirected:
-    """Sent to another path of the same server with the same verb and body; no handler ran."""
+    """Sent to another path with the same verb and body. PostHog's redirects carry no JSON, so they prove nothing."""
 
     reply: Reply
 
@@ -72,13 +75,17 @@ class Refused:
     """A final no: the request is at fault."""
 
     reply: Reply
+    genuine: bool = True
+    """PostHog itself refused, so the write was not done."""
 
 
 @attrs.frozen
 class Failed:
-    """The server or a proxy before it failed. A handler may have run; after a 500 it is over."""
+    """The server or a proxy before it failed. A handler may have run."""
 
     reply: Reply
+    genuine: bool = False
+    """PostHog itself wrote the response. After its own 500 the handler has ended."""
 
 
 @attrs.frozen
@@ -93,20 +100,27 @@ Delivery: TypeAlias = NotSent | Lost | Throttled | Redirected | Refused | Failed
 _SAME_VERB_REDIRECTS: Final = frozenset({307, 308})
 
 
-def classify(reply: Reply) -> Delivery:
-    """Sort an answer by its status.
+def classify(reply: Reply, *, limited: bool = True) -> Delivery:
+    """Return what a response proves, by its status and by who wrote it.
 
-    A 503 that says ``database_unavailable`` is sent before the handler runs, like a 429; any other 5xx may
-    come from a proxy while the handler goes on. A 1xx as the whole answer, such as an offer of another protocol, tells no more.
+    PostHog sends a 503 with the code ``database_unavailable`` before the handler runs, like a 429. Any other 5xx may come from
+    a proxy while the handler still runs.
+
+    Args:
+        reply: The response.
+        limited: Whether PostHog limits the rate of the credential. It never throttles a session or an OAuth token, so their 429
+            comes from something else.
     """
     status = reply.status
     if 200 <= status < 300:
-        return Answered(reply)  # also another one than documented: whether the body is what it should be is seen later
-    if status == 429 or (status == 503 and b'"database_unavailable"' in reply.opening):
-        headers = reply.headers
-        return Throttled(reply, parse_retry_after(headers.get("Retry-After"), date=headers.get("Date")))
+        return Answered(reply)  # the caller compares status and body with what the endpoint promises
+    own = posthog_error(reply.body)
+    code = "" if own is None else own.code
+    if status == 429 or (status == 503 and code == "database_unavailable"):
+        retry_after = parse_retry_after(reply.headers.get("Retry-After"), date=reply.headers.get("Date"))
+        return Throttled(reply, retry_after, genuine=status == 503 or (limited and code == "throttled"))
     if status in _SAME_VERB_REDIRECTS:
         return Redirected(reply)
     if status < 200 or status == 408 or status >= 500:
-        return Failed(reply)
-    return Refused(reply)
+        return Failed(reply, genuine=own is not None)
+    return Refused(reply, genuine=own is not None)

@@ -9,9 +9,11 @@ what came back                          SAFE, ABSORBING     NEVER
 not sent                                again               again
 certificate refused                     give up             give up
 429, 503 ``database_unavailable``       wait, again         wait, again: no handler ran
+a 429 that PostHog did not write        wait, again         read back
 lost                                    again               read back
 408, any other 5xx                      again, few times    read back
-any other error, a redirect not taken   give up             give up
+any other error of PostHog              give up             give up
+any other page, a redirect not taken    give up             read back
 ======================================  ==================  ===========================
 
 Waits between attempts are exponential with full jitter. A wait that the server asked for is a minimum: jitter only adds
@@ -98,10 +100,11 @@ class Attempts:
     def count(self, delivery: Delivery) -> None:
         """Take note of what became of one more request."""
         match delivery:
-            case Throttled():
+            case Throttled(genuine=genuine):
                 self.refusals += 1
+                self.uncertain |= not genuine
             case Redirected():
-                pass  # no handler ran; ``Sender`` bounds how many are followed
+                self.uncertain = True  # ``Sender`` bounds how many are followed
             case Failed():
                 self.sent += 1
                 self.server_errors += 1
@@ -109,6 +112,9 @@ class Attempts:
             case Lost():
                 self.sent += 1
                 self.uncertain = True
+            case Refused(genuine=genuine):
+                self.sent += 1
+                self.uncertain |= not genuine
             case _:
                 self.sent += 1
 
@@ -182,6 +188,8 @@ def decide(
     match delivery:
         case Answered():
             return Return()
+        case Refused(genuine=False) | Redirected() | Throttled(genuine=False) if repeat is Repeat.NEVER:
+            return ReadBack()
         case Refused() | Redirected():
             return GiveUp()
         case Throttled(retry_after=retry_after):

@@ -36,6 +36,7 @@ class Answers:
         self._takes = takes
         self.events: list[Event] = []
         self.asked: list[Endpoint] = []
+        self.routes = "auto"
         self.options = Options(
             retry=retry or RetryPolicy(), timeout=Timeout(), enforce_scopes=False, hooks=(self.events.append,)
         )
@@ -45,7 +46,7 @@ class Answers:
         other.__dict__ = self.__dict__ | {"options": options}
         return other
 
-    async def call(self, call: Any, place: Any) -> Result[Any]:
+    async def call(self, call: Any, place: Any, *, style: Any = None) -> Result[Any]:
         self.asked.append(call.endpoint)
         deadline = self.options.retry.deadline
         assert deadline is not None

@@ -116,7 +116,8 @@ def test_an_error_with_any_body(status: int, headers: dict[str, str], body: byte
     assert isinstance(error, ApiError)
     assert str(error).isprintable()
     for endpoint in ENDPOINTS:
-        replies.absorbed(endpoint, status, body)
+        for style in STYLES:
+            replies.absorbed(endpoint, style, status, body)
 
 
 DATE: Final = "Tue, 24 Nov 2026 10:00:00 GMT"
@@ -169,6 +170,6 @@ STYLES: Final[tuple[Style, ...]] = ("nested", "root", "project")
 @given(st.integers(100, 999), st.binary(max_size=60), values)
 def test_what_an_answer_tells_about_the_server(status: int, opening: bytes, payload: object) -> None:
     for style in STYLES:
-        judge(style, Place(environment_id=1), status=status, opening=opening)
+        judge(style, status=status, opening=opening)
     if isinstance(payload, dict):
         era_of_payload(payload, whole=True)

@@ -25,6 +25,7 @@ from aioposthog_env import (
     ScopeError,
     StateChangedError,
     TeamSettings,
+    TransportError,
     WaitTimeoutError,
 )
 from tests.conftest import QUICK, connect, logged_in
@@ -57,11 +58,15 @@ async def test_a_no_that_is_not_posthogs_is_a_lost_answer(status: int, body: byt
 
 async def test_posthogs_own_no_is_believed() -> None:
     async with Sandbox(1) as sandbox, logged_in(sandbox, retry=LOOKING) as environments:
-        for body in ({"type": "x", "code": "x", "detail": "No.", "attr": None}, {"error": "No."}):
-            sandbox.answer_next("rotate_secret_token", 403, body)
-            with pytest.raises(ApiError, match="No") as caught:
-                await environments.rotate_secret_token(1)
-            assert caught.value.no_effect
+        body = {"type": "authentication_error", "code": "permission_denied", "detail": "No.", "attr": None}
+        sandbox.answer_next("rotate_secret_token", 403, body)
+        with pytest.raises(ApiError, match="No") as caught:
+            await environments.rotate_secret_token(1)
+        assert caught.value.no_effect
+        sandbox.answer_next("add_product_intent", 400, {"error": "product_type is required"})
+        with pytest.raises(ApiError, match="product_type is required") as caught:
+            await environments.add_product_intent(1, "session_replay")
+        assert caught.value.no_effect
 
 
 async def test_after_a_page_the_journal_still_knows_what_to_give_back(tmp_path: Path) -> None:
@@ -91,9 +96,12 @@ async def test_a_page_is_no_deletion(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with Sandbox(2, era="2024-10") as sandbox, connect(sandbox) as environments:
         await environments.retrieve(1)
-        sandbox.answer_next("delete", 200, PAGE)
-        (outcome,) = await environments.each([1], journal=path).delete()
-        assert isinstance(outcome.error, DecodeError)
+        for page in (PAGE, b""):
+            sandbox.answer_next("delete", 200, page, times=5)
+            (outcome,) = await environments.each([1], journal=path).delete()
+            assert isinstance(outcome.error, TransportError)
+            assert "status 200 came with a response that PostHog does not send here" in str(outcome.error)
+            assert sandbox.effects["delete", 1] == 0
         (resumed,) = await environments.each([1], journal=path).delete()
         assert resumed.status == "succeeded"
         assert sandbox.effects["delete", 1] == 1
@@ -176,7 +184,7 @@ async def test_what_is_compared_is_looked_at_right_before_it_leaves(window: floa
 
 async def test_what_is_compared_is_looked_at_again_before_a_repeat() -> None:
     throttled = {"type": "throttled_error", "code": "throttled", "detail": "Wait.", "attr": None}
-    async with Sandbox(2) as sandbox, logged_in(sandbox, routes="project") as environments:
+    async with Sandbox(2) as sandbox, connect(sandbox, routes="project", limiter=None) as environments:
         for id, lost in ((1, False), (2, True)):
             if lost:
                 sandbox.fault("drop_after_effect", "update")

@@ -173,7 +173,11 @@ async def test_verify_reads_each_again_and_finds_another_rotation(tmp_path: Path
         assert [one.attempts for one in report] == [3, 3]
         stale = (await environments.retrieve(3)).secret_api_token
         assert isinstance(stale, Secret)
-        sandbox.answer_next("rotate_secret_token", 200, {"id": 3, "name": "x", "secret_api_token": "phs_" + "x" * 30})
+        sandbox.answer_next(
+            "rotate_secret_token",
+            200,
+            {"id": 3, "name": "x", "secret_api_token": "phs_" + "x" * 30, "secret_api_token_backup": stale.reveal()},
+        )
         (failed,) = (
             await environments.each([3]).rotate_secret_token(sink=lambda one: taken.append(one.id), verify=True)
         ).failed

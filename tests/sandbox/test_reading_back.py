@@ -191,7 +191,7 @@ async def test_reading_back_goes_on_without_repeats() -> None:
     async with Sandbox(2) as sandbox, logged_in(sandbox, retry=policy, routes="project") as environments:
         sandbox.fault("drop_after_effect", "reset_token")
         await environments.reset_token(1)
-        sandbox.fault("throttle", "reset_token")
+        sandbox.fault("database_unavailable", "reset_token")
         with pytest.raises(ThrottledError):
             await environments.reset_token(1)
         assert sandbox.effects["reset_token", 1] == 1

@@ -11,7 +11,7 @@ from aioposthog_env.auth import Secret
 from aioposthog_env.models.differences import digests
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
-from aioposthog_env.policy.delivery import Failed, Lost, Reply
+from aioposthog_env.policy.delivery import Failed, Lost, Refused, Reply
 from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.recovery import (
     BeforeWrite,
@@ -105,8 +105,10 @@ def test_what_is_not_shown_leaves_no_mark() -> None:
 
 
 def test_only_the_servers_own_500_says_that_the_handler_is_over() -> None:
-    assert handler_is_over(Failed(Reply(500, {}, b"")))
+    assert handler_is_over(Failed(Reply(500, {}, b""), genuine=True))
+    assert not handler_is_over(Failed(Reply(500, {}, b"<html>nginx</html>")))
     assert not handler_is_over(Failed(Reply(502, {}, b"")))
+    assert not handler_is_over(Refused(Reply(404, {}, b""), genuine=False))
     assert not handler_is_over(Lost("gone"))
 
 
@@ -140,8 +142,10 @@ def test_what_a_lost_create_may_have_made(
 
 
 def test_how_an_answer_was_lost_in_words() -> None:
-    assert how_lost(Failed(Reply(502, {}, b""))) == "the answer was status 502"
-    assert how_lost(Lost("the connection broke")) == "the answer was lost: the connection broke"
+    page = "the response was lost: status 502 came with an answer that is not PostHog's"
+    assert how_lost(Failed(Reply(502, {}, b""))) == page
+    assert how_lost(Failed(Reply(500, {}, b""), genuine=True)) == "PostHog answered 500"
+    assert how_lost(Lost("the connection broke")) == "the response was lost: the connection broke"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from aioposthog_env import errors
 from aioposthog_env.api import calls, endpoints
 from aioposthog_env.api.calls import sensitive_texts
-from aioposthog_env.api.replies import absorbed, decode_success, envelope_of, error_of
+from aioposthog_env.api.replies import absorbed, decode_success, envelope_of, error_of, posthog_error
 from aioposthog_env.models.settings import TeamSettings
 
 HOST = "https://us.posthog.com"
@@ -142,7 +142,35 @@ def test_an_error_that_is_no_text_is_not_taken_for_one() -> None:
     ],
 )
 def test_which_errors_mean_that_a_lost_delete_did_its_work(endpoint: Any, status: int, sent: bytes, yes: bool) -> None:
-    assert absorbed(endpoint, status, sent) is yes
+    assert absorbed(endpoint, "root", status, sent) is yes
+    assert absorbed(endpoint, "project", status, sent) is yes
+    assert not absorbed(endpoint, "nested", status, sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (body("throttled_error", "throttled", "Request was throttled."), "throttled"),
+        (b' {"type":"server_error","code":"conflict","detail":"No.","attr":null,"extra":{"a":1}}', "conflict"),
+        (b'{"type":"authentication_error","code":"impersonation_read_only","detail":"No."}', "impersonation_read_only"),
+        (b'{"error": "product_type is required"}', ""),
+        (b'{"error": "Bad gateway"}', None),
+        (b'{"detail": "Not Found"}', None),
+        (b'{"type": "about:blank", "code": "x", "detail": "A problem of a gateway"}', None),
+        (b'{"type": "server_error", "code": 502, "detail": "A gateway"}', None),
+        (b'{"type": "server_error", "code": "error"}', None),
+        (b'{"type": ["server_error"], "code": "error", "detail": "x"}', None),
+        (b'{"type": "server_error", "code": "err', None),
+        (b'{"type": "server_error", "code": "\xff", "detail": "x"}', None),
+        (b'[{"type": "server_error", "code": "error", "detail": "x"}]', None),
+        (b"<html>database_unavailable</html>", None),
+        (b"", None),
+        (b'{"type":"server_error","code":"error","detail":"' + b"x" * 70_000 + b'"}', None),
+    ],
+)
+def test_only_posthogs_own_envelope_is_its_error(sent: bytes, code: str | None) -> None:
+    found = posthog_error(sent)
+    assert (None if found is None else found.code) == code
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,48 @@ def test_retry_after_is_read_into_the_delivery() -> None:
 def test_a_date_to_wait_for_is_read_against_the_date_of_the_same_answer() -> None:
     delivery = classify(reply(429, Retry_After="Tue, 24 Nov 2026 10:00:27 GMT", Date="Tue, 24 Nov 2026 10:00:00 GMT"))
 
-    assert delivery == Throttled(delivery.reply, 27.0)  # type: ignore[union-attr]
+    assert delivery == Throttled(delivery.reply, 27.0, genuine=False)  # type: ignore[union-attr]
+
+
+THROTTLED = b'{"type":"throttled_error","code":"throttled","detail":"Request was throttled.","attr":null}'
+DENIED = b'{"type":"authentication_error","code":"permission_denied","detail":"No.","attr":null}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "limited", "genuine"),
+    [
+        (reply(429, THROTTLED), True, True),
+        (reply(429, THROTTLED), False, False),  # PostHog never throttles a session
+        (reply(429, b"<html>Too Many Requests</html>"), True, False),
+        (reply(429, DENIED), True, False),
+        (reply(503, DATABASE_UNAVAILABLE), False, True),
+        (reply(503, b'the text "database_unavailable" on a page'), True, False),
+        (reply(500, DATABASE_UNAVAILABLE), True, True),
+        (reply(502, b""), True, False),
+        (reply(403, DENIED), True, True),
+        (reply(403, b"<html>Forbidden</html>"), True, False),
+        (reply(302, b""), True, False),
+    ],
+)
+def test_only_posthogs_own_error_is_genuine(answer: Reply, limited: bool, genuine: bool) -> None:
+    delivery = classify(answer, limited=limited)
+
+    assert isinstance(delivery, Throttled | Failed | Refused)
+    assert delivery.genuine is genuine
+
+
+@pytest.mark.parametrize(
+    ("delivery", "repeatable"),
+    [
+        (Throttled(reply(429), 3.0, genuine=False), Again),
+        (Refused(reply(403), genuine=False), GiveUp),
+        (Redirected(reply(307)), GiveUp),
+    ],
+)
+def test_a_no_of_a_proxy_is_read_back_for_a_call_that_must_run_only_once(delivery: Delivery, repeatable: type[object]) -> None:
+    assert decide(delivery, repeat=Repeat.NEVER, attempts=Attempts(sent=1), policy=RetryPolicy()) == ReadBack()
+    for repeat in (Repeat.SAFE, Repeat.ABSORBING):
+        assert isinstance(decide(delivery, repeat=repeat, attempts=Attempts(sent=1), policy=RetryPolicy()), repeatable)
 
 
 def test_all_values_of_a_header_that_came_more_than_once() -> None:
@@ -101,7 +142,6 @@ POLICY = RetryPolicy()
     [
         (Answered(reply(200)), Return),
         (Refused(reply(400)), GiveUp),
-        (Redirected(reply(307)), GiveUp),
         (NotSent("refused"), Again),
         (NotSent("not trusted", certificate=True), GiveUp),
         (Throttled(reply(429), 3.0), Again),
@@ -229,7 +269,7 @@ def test_disabled_sends_once_whatever_comes_back() -> None:
 
 def test_attempts_remember_whether_something_may_have_happened() -> None:
     attempts, other = Attempts(), Attempts()
-    for harmless in (NotSent("x"), Throttled(reply(429), 1.0), Redirected(reply(307)), Refused(reply(400))):
+    for harmless in (NotSent("x"), Throttled(reply(429), 1.0), Refused(reply(400))):
         attempts.count(harmless)
     assert not attempts.uncertain
 
@@ -247,7 +287,9 @@ def test_attempts_remember_whether_something_may_have_happened() -> None:
         (Lost("x"), Attempts(sent=1, uncertain=True)),
         (Failed(reply(500)), Attempts(sent=1, server_errors=1, uncertain=True)),
         (Throttled(reply(429), 1.0), Attempts(refusals=1)),
-        (Redirected(reply(307)), Attempts()),
+        (Throttled(reply(429), 1.0, genuine=False), Attempts(refusals=1, uncertain=True)),
+        (Refused(reply(400), genuine=False), Attempts(sent=1, uncertain=True)),
+        (Redirected(reply(307)), Attempts(uncertain=True)),
     ],
 )
 def test_each_delivery_counts_for_the_bounds_that_it_uses_up(delivery: Delivery, counted: Attempts) -> None:

@@ -35,39 +35,39 @@ HTML = b"<!doctype html><title>Not Found</title>"
 
 
 @pytest.mark.parametrize(
-    ("style", "place", "status", "body", "verdict"),
+    ("style", "status", "body", "verdict"),
     [
-        ("nested", NAMED, 403, NESTED_REFUSAL, Verdict.OTHER_STYLE),
-        ("root", NAMED, 403, NESTED_REFUSAL, Verdict.ANSWERS),
-        ("nested", NAMED, 403, DENIED, Verdict.ANSWERS),
-        ("root", UNNAMED, 404, NO_ENDPOINT, Verdict.OTHER_STYLE),
-        ("root", UNNAMED, 404, NOT_FOUND, Verdict.ANSWERS),
-        ("nested", NAMED, 404, NO_PROJECT, Verdict.ANSWERS),
-        ("nested", UNNAMED, 404, NO_PROJECT, Verdict.OTHER_STYLE),
-        ("project", UNNAMED, 404, NO_PROJECT, Verdict.ANSWERS),
-        ("nested", NAMED, 500, b'{"type":"server_error"}', Verdict.FAILED),
-        ("nested", NAMED, 502, HTML, Verdict.FAILED),
-        ("root", UNNAMED, 404, HTML, Verdict.OTHER_STYLE),
-        ("root", UNNAMED, 200, HTML, Verdict.OTHER_STYLE),
-        ("root", UNNAMED, 403, HTML, Verdict.ANSWERS),
-        ("root", UNNAMED, 401, b"", Verdict.ANSWERS),
-        ("root", UNNAMED, 200, b' {"id": 42}', Verdict.ANSWERS),
-        ("root", UNNAMED, 200, b"[]", Verdict.ANSWERS),
+        ("nested", 403, NESTED_REFUSAL, Verdict.OTHER_STYLE),
+        ("root", 403, NESTED_REFUSAL, Verdict.ANSWERS),
+        ("nested", 403, DENIED, Verdict.ANSWERS),
+        ("root", 404, NO_ENDPOINT, Verdict.OTHER_STYLE),
+        ("root", 404, NOT_FOUND, Verdict.ANSWERS),
+        ("nested", 404, NO_PROJECT, Verdict.ANSWERS),
+        ("root", 404, b'{"detail":"Not Found"}', Verdict.OTHER_STYLE),
+        ("project", 404, b'{"error":"no such route"}', Verdict.OTHER_STYLE),
+        ("root", 404, NOT_FOUND.replace(b":", b": "), Verdict.ANSWERS),
+        ("project", 404, NO_PROJECT, Verdict.ANSWERS),
+        ("nested", 500, b'{"type":"server_error"}', Verdict.FAILED),
+        ("nested", 502, HTML, Verdict.FAILED),
+        ("root", 404, HTML, Verdict.OTHER_STYLE),
+        ("root", 200, HTML, Verdict.OTHER_STYLE),
+        ("root", 403, HTML, Verdict.ANSWERS),
+        ("root", 401, b"", Verdict.ANSWERS),
+        ("root", 200, b' {"id": 42}', Verdict.ANSWERS),
+        ("root", 200, b"[]", Verdict.ANSWERS),
     ],
 )
-def test_a_refusal_of_the_style_is_told_from_a_genuine_answer(
-    style: Style, place: Place, status: int, body: bytes, verdict: Verdict
-) -> None:
-    assert judge(style, place, status=status, opening=body) is verdict
+def test_a_refusal_of_the_style_is_told_from_a_genuine_answer(style: Style, status: int, body: bytes, verdict: Verdict) -> None:
+    assert judge(style, status=status, opening=body) is verdict
 
 
 @pytest.mark.parametrize(
     ("endpoint", "place", "order"),
     [
-        (endpoints.RETRIEVE, NAMED, ("nested", "root", "project")),
-        (endpoints.RETRIEVE, UNNAMED, ("root", "project", "nested")),
+        (endpoints.RETRIEVE, NAMED, ("root", "project", "nested")),
+        (endpoints.RETRIEVE, UNNAMED, ("root", "project")),
         (endpoints.LIST, ALL, ("root", "project")),
-        (endpoints.LIST, Place(project_id=7), ("nested", "root", "project")),
+        (endpoints.LIST, Place(project_id=7), ("root", "project", "nested")),
     ],
 )
 def test_the_order_of_trying(endpoint: Endpoint, place: Place, order: tuple[Style, ...]) -> None:
@@ -95,13 +95,22 @@ def test_an_organization_has_its_own_projects() -> None:
     assert path("project", endpoints.CREATE, place) == "/api/organizations/0192-ab/projects/"
 
 
-def test_what_was_found_is_kept_per_kind_of_reference() -> None:
+@pytest.mark.parametrize("first", [NAMED, UNNAMED])
+def test_root_style_serves_every_reference(first: Place) -> None:
     memory = RouteMemory()
 
-    assert memory.settle(endpoints.RETRIEVE, UNNAMED, "root") == "root"
+    assert memory.settle(endpoints.RETRIEVE, first, "root") == "root"
     assert memory.style_for(endpoints.UPDATE, UNNAMED) == "root"
-    assert memory.style_for(endpoints.UPDATE, NAMED) is None
+    assert memory.style_for(endpoints.UPDATE, NAMED) == "root"
     assert memory.style_for(endpoints.LIST, ALL) is None
+
+
+def test_nested_style_serves_only_references_that_name_their_project() -> None:
+    memory = RouteMemory()
+
+    assert memory.settle(endpoints.RETRIEVE, NAMED, "nested") == "nested"
+    assert memory.style_for(endpoints.UPDATE, NAMED) == "nested"
+    assert memory.style_for(endpoints.UPDATE, UNNAMED) is None
 
 
 def test_it_is_asked_again_once_the_path_is_gone() -> None:

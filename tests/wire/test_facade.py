@@ -115,9 +115,9 @@ async def test_create_in_a_project_is_refused_by_the_newest_servers() -> None:
 @pytest.mark.parametrize(
     ("era", "ref", "asked", "then"),
     [
-        ("2025-11", EnvironmentRef(1, 1), ["/api/projects/1/environments/1/"], "/api/projects/2/environments/2/"),
+        ("2025-11", EnvironmentRef(1, 1), ["/api/environments/1/"], "/api/environments/2/"),
         ("2025-11", 1, ["/api/environments/1/"], "/api/environments/2/"),
-        ("current", EnvironmentRef(1, 1), ["/api/projects/1/environments/1/", "/api/environments/1/"], "/api/projects/2/"),
+        ("current", EnvironmentRef(1, 1), ["/api/environments/1/"], "/api/projects/2/"),
         ("current", 1, ["/api/environments/1/"], "/api/projects/2/"),
     ],
 )
