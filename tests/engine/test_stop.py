@@ -24,6 +24,7 @@ from aioposthog_env.sandbox import Throttle
 from aioposthog_env.telemetry import Event, RetryScheduled
 from tests.conftest import connect, logged_in
 
+THROTTLED = {"type": "throttled_error", "code": "throttled", "detail": "Request was throttled.", "attr": None}
 BERLIN = TeamSettings(timezone="Europe/Berlin")
 LOOKING = RetryPolicy(first_wait=0.001, longest_wait=0.002)
 PATIENT = RetryPolicy(wait_ceiling=None, max_attempts=1_000)
@@ -160,7 +161,7 @@ async def test_a_call_that_the_server_has_refused_is_not_sent_again(tmp_path: Pa
 async def test_the_journal_of_a_write_that_was_refused_and_stopped_holds_no_doubt(tmp_path: Path) -> None:
     journal = tmp_path / "run.db"
     async with Sandbox(2) as sandbox, connect(sandbox, retry=PATIENT, routes="project", enforce_scopes=False) as environments:
-        sandbox.answer_next("update", 429, headers={"Retry-After": "600"}, times=2)
+        sandbox.answer_next("update", 429, THROTTLED, headers={"Retry-After": "600"}, times=2)
         events = list[Event]()
         run = environments.with_options(hooks=[events.append]).each([1, 2], journal=journal).update(BERLIN)
         report = await stopped(run, lambda: sum(isinstance(one, RetryScheduled) for one in events) == 2)
