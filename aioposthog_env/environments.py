@@ -2,7 +2,7 @@
 
 import builtins
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,7 +15,7 @@ from aioposthog_env.api.calls import Call
 from aioposthog_env.api.era import Era
 from aioposthog_env.api.routes import Place, Routes, place_of
 from aioposthog_env.auth import Credential
-from aioposthog_env.bulk.apply import Applying, Desired, apply_plan, by_id, make_plan, undo_run
+from aioposthog_env.bulk.apply import MAX_AGE, Applying, Desired, apply_plan, by_id, make_plan, undo_run
 from aioposthog_env.bulk.each import Each
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import Plan
@@ -511,7 +511,7 @@ class AsyncEnvironments:
         run: str = MAIN,
         adopt: bool = False,
         concurrency: int = 32,
-        max_age: float = 600.0,
+        max_age: float | timedelta | None = None,
         verify: bool = False,
         canary: int = 0,
         stop_after_failures: int | None = None,
@@ -528,12 +528,14 @@ class AsyncEnvironments:
             run: The name of the run within the file.
             adopt: Resume although the run was begun with another credential.
             concurrency: How many environments are worked on at a time.
-            max_age: Where an environment was read longer ago than this, in seconds, it is read again first; where a setting has
-                another value by now, it is skipped as ``stale``.
+            max_age: Where the plan has read an environment longer ago than this, in seconds or as a ``timedelta``, it is read
+                again right before its write; where a setting has another value by now, it is skipped as ``stale``. None: 0
+                with a journal, which costs one read for each environment that changes; 600 s without one.
             verify: Read each environment again afterwards, rather than trust the answer.
             canary: Change so many environments first, and go on only if all of them succeeded.
             stop_after_failures: After this many failures the rest is skipped; None: go on.
-            dry_run: Send nothing; what would change is skipped as ``dry run``.
+            dry_run: Change nothing, and record nothing. Each environment that the plan changes is read and compared with it:
+                what would change is skipped as ``dry run``, what was changed since as ``stale``.
             wait_ceiling: The longest wait for the rate limit, in seconds; None: as long as it takes.
             keep: What the report holds; see ``each``.
             on: ``Workers(…)``: worker processes make the changes; see ``each``. Each environment is compared with the plan.
@@ -542,14 +544,17 @@ class AsyncEnvironments:
             ConfigurationError: The plan is of another host, or was loaded without its sensitive values; or workers are to
                 change a sensitive setting, which must not go through their queue.
         """
-        if canary < 0 or max_age < 0:
+        oldest = max_age.total_seconds() if isinstance(max_age, timedelta) else max_age
+        if oldest is None:
+            oldest = MAX_AGE if journal is None else 0.0
+        if canary < 0 or not oldest >= 0:
             raise ConfigurationError("canary and max_age must not be below 0.")
         each = self.each(
             (), concurrency=concurrency, stop_after_failures=stop_after_failures, wait_ceiling=wait_ceiling, keep=keep
         )
         how = Applying(
             concurrency=concurrency,
-            max_age=max_age,
+            max_age=oldest,
             verify=verify,
             canary=canary,
             stop_after_failures=stop_after_failures,

@@ -57,6 +57,7 @@ from aioposthog_env.policy.retry import Again, Attempts, ReadBack, decide
 from aioposthog_env.policy.retry_after import http_date
 from aioposthog_env.probing import learn_era, probe_styles
 from aioposthog_env.sending import Host, Options, Request, Sender
+from aioposthog_env.stop import Stop, StoppedError
 from aioposthog_env.telemetry import (
     ReadBackDecided,
     RetryScheduled,
@@ -84,6 +85,7 @@ class Exchange:
         place: To which environment, or into which collection.
         before_write: What has to be done before a write leaves.
         style: The URL style; None for the one that the host takes.
+        stop: The stop of the run that the call belongs to; None for none.
 
     Attributes:
         style_found: Called once the style, and with it the era, was found out.
@@ -99,12 +101,13 @@ class Exchange:
         place: Place,
         before_write: recovery.BeforeWrite | None = None,
         style: Style | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self._host = host
         self._options = options
         self._call = call
         self._place = place
-        self.sender: Sender = Sender(host, options, call, place)
+        self.sender: Sender = Sender(host, options, call, place, stop)
         self.already_done: bool = False
         self._before_write = before_write
         self._style: Style | None = style
@@ -128,6 +131,11 @@ class Exchange:
         """Whether the write was tried and certainly not done: each time it was refused, or never left."""
         in_doubt = self._before_write is not None and self._before_write.doubt is not None
         return self._written and not self._answered and not self.sender.attempts.uncertain and not in_doubt
+
+    @property
+    def _stoppable(self) -> bool:
+        """Whether a stop of the run still ends the call: nothing can have happened so far."""
+        return not self._written or self.no_effect
 
     @property
     def _effect(self) -> str:
@@ -169,7 +177,7 @@ class Exchange:
             ready, body = None if call.endpoint.reads else self._ready, self._body()
             try:
                 delivery = await self.sender.deliver(
-                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, body, ready)
+                    Request(call.endpoint, path(style, call.endpoint, place) + call.query, body, ready, self._stoppable)
                 )
             except _LookFirst:
                 self._looked = False
@@ -282,7 +290,7 @@ class Exchange:
         if not (marks or self._compares) or self._trusted_until is not None:
             return None
         if self._compares:
-            await self.sender.reserve_two()
+            await self.sender.reserve_two(stoppable=self._stoppable)
         reply = await self._look(style, marks=marks)
         self._looked_at, self._looks = anyio.current_time(), self._looks + 1
         found = self._compared(http_date(reply.headers.get("Date")))
@@ -446,7 +454,8 @@ class Exchange:
         return reply
 
     async def _read_environment(self, style: Style) -> Delivery:
-        return await self.sender.deliver(Request(RETRIEVE, path(self._reading or style, RETRIEVE, self._place)))
+        where = path(self._reading or style, RETRIEVE, self._place)
+        return await self.sender.deliver(Request(RETRIEVE, where, stoppable=self._stoppable))
 
     async def _read_back(self, delivery: recovery.UnclearDelivery, style: Style | None) -> Reply | None:
         """After a lost answer: look what became of the call.
@@ -515,6 +524,8 @@ class Exchange:
                 seen: Environment = replies.decode_success(RETRIEVE, found.reply.body, self._place.environment_id)
             except ClientStateError:
                 raise self._unknown(None, [*so_far, "the client was closed before it could be looked at"]) from None
+            except StoppedError:
+                raise
             except PostHogEnvError:
                 return None  # the call itself may have happened, which this error would hide
             if self._reading is None and style == "project" and recovery.marks(self._call.endpoint, seen) is None:
@@ -527,7 +538,7 @@ class Exchange:
     async def ask_once(self) -> Reply | None:
         """Send once, without repeats. None where no good answer came."""
         endpoint = self._call.endpoint
-        delivery = await self.sender.deliver(Request(endpoint, path("project", endpoint, self._place)))
+        delivery = await self.sender.deliver(Request(endpoint, path("project", endpoint, self._place), stoppable=True))
         return delivery.reply if isinstance(delivery, Answered) else None
 
     async def _find_style(self) -> tuple[Style, Reply | None]:
@@ -544,7 +555,7 @@ class Exchange:
                 return style, None  # another task has found it meanwhile
             while True:
                 before = attrs.evolve(self.sender.attempts)
-                style, delivery = await probe_styles(self.sender, self._call, place, routes)
+                style, delivery = await probe_styles(self.sender, self._call, place, routes, stoppable=self._stoppable)
                 if style is not None:
                     break
                 # A round over the styles is one attempt.
@@ -595,7 +606,7 @@ class Exchange:
         log.info("%s of environment %s again in %.2f s: %s", event.endpoint, event.environment_id, event.wait, event.reason)
         self.sender.tell(event)
         before = anyio.current_time()
-        await anyio.sleep(decision.wait)
+        await self.sender.unless_stopped(anyio.sleep(decision.wait), stoppable=self._stoppable)
         self.sender.waited += anyio.current_time() - before
         return None
 

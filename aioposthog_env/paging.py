@@ -19,6 +19,7 @@ from aioposthog_env.errors import TransportError
 from aioposthog_env.models.activity import ActivityEntry
 from aioposthog_env.models.environment import EnvironmentSummary
 from aioposthog_env.session import PostHogSession, Result
+from aioposthog_env.stop import Stop
 
 LIST_PAGE: Final = 10_000
 _LIST_READS: Final = 5
@@ -77,13 +78,13 @@ async def _read_list(session: PostHogSession, place: Place, search: str | None) 
 
 
 async def activity_pages(
-    session: PostHogSession, place: Place, *, page_size: int = ACTIVITY_PAGE
+    session: PostHogSession, place: Place, *, page_size: int = ACTIVITY_PAGE, stop: Stop | None = None
 ) -> AsyncIterator[Result[list[ActivityEntry]]]:
     """The entries page by page, newest first, each entry once."""
     seen: set[str] = set()
     without_news = 0
     for number in range(1, MOST_ACTIVITY_PAGES + 1):
-        result = await session.call(calls.activity_page(page=number, limit=page_size), place)
+        result = await session.call(calls.activity_page(page=number, limit=page_size), place, stop=stop)
         page = result.value
         fresh = {_identity(entry): entry for entry in page.results if _identity(entry) not in seen}
         seen.update(fresh)

@@ -12,7 +12,9 @@ from aioposthog_env.policy.delivery import Answered, Delivery, Failed, Refused, 
 from aioposthog_env.sending import Request, Sender
 
 
-async def probe_styles(sender: Sender, call: Call[Any], place: Place, routes: RouteMemory) -> tuple[Style | None, Delivery]:
+async def probe_styles(
+    sender: Sender, call: Call[Any], place: Place, routes: RouteMemory, *, stoppable: bool = False
+) -> tuple[Style | None, Delivery]:
     """One round over the styles.
 
     Args:
@@ -20,6 +22,7 @@ async def probe_styles(sender: Sender, call: Call[Any], place: Place, routes: Ro
         call: The call that is to be made.
         place: Where.
         routes: What is known of the host.
+        stoppable: As for ``Request``.
 
     Returns:
         The style that answered with its answer; or None with the most telling failure.
@@ -32,7 +35,8 @@ async def probe_styles(sender: Sender, call: Call[Any], place: Place, routes: Ro
     for style in candidates(call.endpoint, place):
         if style == "nested" and failed is not None:
             break  # a server in trouble: what the nested path answers proves nothing then
-        delivery = await sender.deliver(Request(asking.endpoint, path(style, asking.endpoint, place) + asking.query))
+        where = path(style, asking.endpoint, place) + asking.query
+        delivery = await sender.deliver(Request(asking.endpoint, where, stoppable=stoppable))
         if not isinstance(delivery, Answered | Refused | Failed):
             return None, delivery
         verdict = judge(style, status=delivery.reply.status, opening=delivery.reply.opening)

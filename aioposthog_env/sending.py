@@ -22,6 +22,7 @@ from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, 
 from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import Slot
 from aioposthog_env.policy.retry import Attempts, RetryBudget, RetryPolicy
+from aioposthog_env.stop import Stop
 from aioposthog_env.telemetry import (
     AttemptFinished,
     AttemptStarted,
@@ -97,6 +98,8 @@ class Request:
     body: bytes | None = None
     ready: Callable[[], Awaitable[float | None]] | None = None
     """Asked when the limit lets it leave: until what time of the event loop it may, None for any. Raises where it must not."""
+    stoppable: bool = False
+    """The call has no effect so far, so a stop of its run ends it before this request."""
 
 
 class Sender:
@@ -104,27 +107,38 @@ class Sender:
 
     Attributes:
         attempts: What the call has been through, for the decision what follows.
+        stop: Ends the waits of a stoppable request; None where the call belongs to no run.
         sent: How many requests have left, or tried to.
         waited: Seconds spent waiting, for the limit and between attempts.
     """
 
-    def __init__(self, host: Host, options: Options, call: Call[Any], place: Place) -> None:
+    def __init__(self, host: Host, options: Options, call: Call[Any], place: Place, stop: Stop | None = None) -> None:
         self._host = host
         self._options = options
         self._call = call
         self._place = place
         self._started = 0.0 if options.retry.deadline is None else anyio.current_time()
         self.attempts: Attempts = Attempts()
+        self.stop = stop
         self.sent: int = 0
         self.waited: float = 0.0
         self._asked: list[str] = []
         self._reserved: list[Slot] = []
 
-    async def reserve_two(self) -> None:
+    async def reserve_two(self, *, stoppable: bool) -> None:
         """Hold two slots, so that a write can leave right after the look before it.
 
         Where the limit gives no second one soon, the write will have to wait for it.
+
+        Args:
+            stoppable: A stop of the run ends the wait.
+
+        Raises:
+            StoppedError: The run is stopped.
         """
+        await self.unless_stopped(self._reserve_two(), stoppable=stoppable)
+
+    async def _reserve_two(self) -> None:
         limiter = self._host.limiter
         if limiter is None or self._reserved:
             return
@@ -161,7 +175,7 @@ class Sender:
                 return Refused(delivery.reply, genuine=False)
             if request.endpoint.reads:
                 self._host.routes.succeed(request.endpoint, self._place, target)
-            request = attrs.evolve(request, path=target)
+            request = attrs.evolve(request, path=target, stoppable=False)  # who redirects may have done it before
         delivery = await self._attempt(request, asked)
         return Refused(delivery.reply, genuine=False) if isinstance(delivery, Redirected) else delivery
 
@@ -191,12 +205,17 @@ class Sender:
             asked: The path that was asked, where this request follows a redirect.
         """
         limiter, hooks = self._host.limiter, self._options.hooks
-        slot = None if limiter is None else self._reserved.pop(0) if self._reserved else await self._slot(limiter)
+        slot = None
+        if limiter is not None:
+            reserved = self._reserved.pop(0) if self._reserved else None
+            slot = reserved or await self.unless_stopped(self._slot(limiter), stoppable=request.stoppable)
         headers = self._host.headers(unsafe=not request.endpoint.reads, body=request.body is not None)
         started: AttemptStarted | None = None
         began = 0.0
         delivery: Delivery = NotSent("it was not allowed to leave")
         try:
+            if request.stoppable and self.stop is not None:
+                self.stop.check()
             if (left := self.time_left()) is not None and left <= 0:
                 raise NotSentError(f"The deadline of {self._options.retry.deadline:g} s had passed before it could be sent.")
             leave_by = None if request.ready is None else await request.ready()
@@ -240,6 +259,14 @@ class Sender:
                 limiter.not_sent(slot)
                 raise
         return slot
+
+    async def unless_stopped(self, waiting: Awaitable[T], *, stoppable: bool) -> T:
+        """Wait; where a stop may end the call, at most until then.
+
+        Raises:
+            StoppedError: The run is stopped.
+        """
+        return await waiting if self.stop is None or not stoppable else await self.stop.unless_set(waiting)
 
     async def take(self, lock: anyio.Lock, held_by: str) -> None:
         """Take a lock that other calls hold, until the deadline at the longest.

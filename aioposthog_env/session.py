@@ -61,6 +61,7 @@ from aioposthog_env.policy.delivery import Reply
 from aioposthog_env.policy.retry import RetryPolicy
 from aioposthog_env.recovery import BeforeWrite
 from aioposthog_env.sending import Host, Limiter, Options, Sender
+from aioposthog_env.stop import Stop
 from aioposthog_env.telemetry import Hook
 from aioposthog_env.transport import TLS, Timeout, Transport
 
@@ -78,7 +79,7 @@ class Result(Generic[T]):
     """Nothing was sent, because the environment was as the call would leave it."""
     not_applied: tuple[str, ...] = ()
     """Settings that could not be set although the rest was."""
-    reason: Literal["not kept"] | None = None
+    reason: Literal["not kept", "done earlier"] | None = None
     """What the outcome of a bulk run says beside its status."""
     date: str | None = None
     """The server's clock, as it wrote it in the header ``Date``."""
@@ -209,6 +210,7 @@ class PostHogSession:
         *,
         style: Style | None = None,
         alone: bool = False,
+        stop: Stop | None = None,
     ) -> Result[T]:
         """Make a call. Writes to one environment go one after the other.
 
@@ -218,12 +220,13 @@ class PostHogSession:
             before_write: What has to be done before a write leaves.
             style: The URL style; None for the one that this host takes.
             alone: The caller is alone with the environment already; see ``alone_with``.
+            stop: Ends the call where it only waits to be sent; None where nothing does.
 
         Raises:
             PostHogEnvError: Any of the errors in ``errors``, naming the endpoint and the environment.
         """
         self._host.transport.check_state()
-        exchange = Exchange(self._host, self.options, call, place, before_write, style)
+        exchange = Exchange(self._host, self.options, call, place, before_write, style, stop)
         check = partial(self._check_scopes, call, place, exchange.sender)
         try:
             if self.options.enforce_scopes and call.endpoint.name not in self._access.allowed:
@@ -242,7 +245,16 @@ class PostHogSession:
             error.no_effect = exchange.no_effect
             raise
         sender = exchange.sender
-        return Result(value, sender.sent, sender.waited, exchange.already_done, date=reply.headers.get("Date"))
+        # What was in doubt and is as the call would leave it was done by the session that may have sent it.
+        earlier = exchange.already_done and before_write is not None and before_write.doubt is not None
+        return Result(
+            value,
+            sender.sent,
+            sender.waited,
+            exchange.already_done,
+            reason="done earlier" if earlier else None,
+            date=reply.headers.get("Date"),
+        )
 
     def alone_with(self, environment_id: int) -> AbstractAsyncContextManager[None]:
         """Let no other call of this event loop write to an environment, so that several calls belong together."""
@@ -322,18 +334,18 @@ class PostHogSession:
         await sender.take(access.asking, "the record of the key")
         try:
             if access.grant is None:
-                key = await self._ask_for_key(sender.time_left())
+                key = await self._ask_for_key(sender)
                 access.grant = given if key is None else _granted(key, given)
         finally:
             access.asking.release()
         return access.grant
 
-    async def _ask_for_key(self, left: float | None) -> KeyInfo | None:
-        call, options = calls.current_key(), self.options
+    async def _ask_for_key(self, sender: Sender) -> KeyInfo | None:
+        call, options, left = calls.current_key(), self.options, sender.time_left()
         if left is not None:
             options = attrs.evolve(options, retry=attrs.evolve(options.retry, deadline=max(left, 0.001)))
         try:
-            reply = await Exchange(self._host, options, call, Place()).ask_once()
+            reply = await Exchange(self._host, options, call, Place(), stop=sender.stop).ask_once()
             return None if reply is None else cast("KeyInfo", replies.decode_success(call.endpoint, reply.body))
         except (RateLimitWaitTooLong, RateLimiterUnavailableError, ClientStateError, NotSentError):
             raise  # says nothing about the key

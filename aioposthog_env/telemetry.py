@@ -175,7 +175,7 @@ class ItemFinished:
         endpoint: The endpoint that the run calls.
         environment_id: The environment.
         status: As of ``Outcome``: ``succeeded``, ``unchanged``, ``failed``, ``unknown`` or ``skipped``.
-        reason: As of ``Outcome``: why it is unchanged or skipped.
+        reason: As of ``Outcome``: why it is unchanged or skipped, or that it was done earlier.
         error: The class of its error; None where there is none.
         attempts: Requests sent for it.
         waited: Seconds spent waiting, for the rate limit and between attempts.

@@ -1,8 +1,9 @@
 """Making plans, applying them, and undoing what a journal holds.
 
 **Plan** reads each environment once. **Apply** sends each environment that differs one PATCH with the settings that differ.
-A plan that is older than ``max_age`` is held against the environment first; where one of its settings has been changed since,
-the environment is *stale* and skipped. **Undo** reads each environment that a run has changed, and gives back the previous
+Where the run has a journal, or the plan is older than ``max_age``, the environment is read right before its write and compared
+with the plan; where one of its settings has been changed since, it is *stale* and skipped. A dry run does the same comparison
+and no write. **Undo** reads each environment that a run has changed, and gives back the previous
 value of every setting that still is as the run left it.
 """
 
@@ -36,8 +37,12 @@ from aioposthog_env.models.differences import digest, digests, kept_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.models.validation import check, problems_of
-from aioposthog_env.recovery import BeforeWrite
+from aioposthog_env.recovery import BeforeWrite, Comparison, compare_settings
 from aioposthog_env.session import PostHogSession, Result
+from aioposthog_env.stop import Stop
+
+MAX_AGE: Final = 600.0
+"""How old what a plan has read may be, in seconds, where it is applied without a journal and no age is given."""
 
 Desired: TypeAlias = TeamSettings | Mapping[int, TeamSettings] | Callable[[Environment], TeamSettings]
 """The same settings for all environments, those of each by its id, or a function of the environment as it is."""
@@ -127,7 +132,7 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         for one in plan.changing:
             how.queue.check(calls.update(one.settings))
         queued = how.queue.run(session, record)
-    planned = {one.ref.id: one for one in plan}
+    stop, planned = Stop(), {one.ref.id: one for one in plan}
     reasons = {ref.id: reason for ref, reason in plan.unreadable}
 
     async def work(ref: EnvironmentRef) -> Result[Environment]:
@@ -137,16 +142,18 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         if not one.changes:
             return _NOTHING_TO_DO
         if how.dry_run:
-            raise Skip("dry run", None)
+            return await _tried(session, ref, one, stop)
         before = None if record is None else record.before_write(ref, calls.update(one.settings), _replaced(one))
         call = calls.update(one.settings, expected=one.expected)
         age = (datetime.now(UTC) - one.read_at).total_seconds()
-        if 0 <= age <= how.max_age and queued is None:
+        if 0 <= age < how.max_age and queued is None:
             # However long it then waits to leave; what is in doubt is looked at all the same.
             before = attrs.evolve(before or BeforeWrite(), fresh_until=anyio.current_time() + how.max_age - age)
         try:
-            sent = session.call(call, place_of(ref), before) if queued is None else queued.call(call, ref, before)
-            result = await sent
+            if queued is None:
+                result = await session.call(call, place_of(ref), before, stop=stop)
+            else:
+                result = await queued.call(call, ref, before, stop)
         except StateChangedError as error:
             raise Skip("stale", error, error.attempts, error.waited) from None
         if not how.verify or result.already_done:  # then it has been read just now
@@ -159,13 +166,30 @@ def apply_plan(session: PostHogSession, plan: Plan, how: Applying) -> BulkRun[En
         work,
         concurrency=how.concurrency if queued is None or how.queue is None else how.queue.in_flight,
         stop_after_failures=how.stop_after_failures,
-        canary=how.canary,
+        canary=0 if how.dry_run else how.canary,
         record=record,
         queued=queued,
+        stop=stop,
         keep=how.keep,
         endpoint=UPDATE.name,
         hooks=session.options.hooks,
     )
+
+
+async def _tried(session: PostHogSession, ref: EnvironmentRef, one: EnvironmentPlan, stop: Stop) -> Result[Environment]:
+    """What applying a plan would do to an environment, from one read.
+
+    Raises:
+        Skip: It would be changed, or it would be skipped as stale.
+    """
+    seen = await session.call(calls.retrieve(), place_of(ref), stop=stop)
+    found = compare_settings(one.settings, one.expected, seen.value.settings, session.era.name)
+    if found is Comparison.DONE:
+        return attrs.evolve(seen, already_done=True)
+    if found is Comparison.ACT:
+        raise Skip("dry run", None, seen.attempts, seen.waited)
+    error = StateChangedError("A setting that is to be changed has another value by now. Make a new plan.")
+    raise Skip("stale", error.about(UPDATE.name, ref.id), seen.attempts, seen.waited)
 
 
 _FRESH: Final = 1.0
@@ -206,7 +230,7 @@ def undo_run(
     session: PostHogSession, recording: Recording, *, concurrency: int, stop_after_failures: int | None, keep: Keep
 ) -> BulkRun[Environment]:
     """A run that undoes what another run of a journal has changed; it is recorded in the same file."""
-    undone = recording.run
+    undone, stop = recording.run, Stop()
     record = attrs.evolve(recording, run=f"undo {undone}").of(session, UPDATE.name, body_digest(undone.encode()), undoes=undone)
 
     async def refs() -> AsyncIterator[EnvironmentRef]:
@@ -218,7 +242,7 @@ def undo_run(
             return await give_back(ref)
 
     async def give_back(ref: EnvironmentRef) -> Result[Environment]:
-        seen, read_at = await session.call(calls.retrieve(), place_of(ref)), anyio.current_time()
+        seen, read_at = await session.call(calls.retrieve(), place_of(ref), stop=stop), anyio.current_time()
         back = _previous(await record.change(ref), record.earlier(ref), seen.value)
         if back.left and not back.values:
             raise _left_behind(back.left, seen, session.era.name).about(UPDATE.name, ref.id)
@@ -229,13 +253,15 @@ def undo_run(
             if back.changed:
                 words = f"Somebody has changed {', '.join(back.changed)} since, so it was left as it is."
                 raise Skip("stale", StateChangedError(words).about(UPDATE.name, ref.id), seen.attempts, seen.waited)
-            return attrs.evolve(seen, already_done=True)
+            earlier = record.earlier(ref)
+            given_back = earlier is not None and earlier.in_doubt
+            return attrs.evolve(seen, already_done=True, reason="done earlier" if given_back else None)
         call = calls.update(structure(back.values, TeamSettings), expected=digests(seen.value.settings, list(back.values)))
         shown = unstructure(seen.value.settings)
         before = record.before_write(ref, call, kept({name: shown[name] for name in back.values}))
         before = attrs.evolve(before, fresh_until=read_at + _FRESH)
         try:
-            result = await followed(seen, session.call(call, place_of(ref), before, alone=True))
+            result = await followed(seen, session.call(call, place_of(ref), before, alone=True, stop=stop))
         except StateChangedError as error:
             raise Skip("stale", error, error.attempts, error.waited) from None
         now = digests(result.value.settings, list(back.values))
@@ -252,6 +278,7 @@ def undo_run(
         concurrency=concurrency,
         stop_after_failures=stop_after_failures,
         record=record,
+        stop=stop,
         keep=keep,
         endpoint=UPDATE.name,
         hooks=session.options.hooks,

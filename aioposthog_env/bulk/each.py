@@ -24,6 +24,7 @@ from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages
 from aioposthog_env.recovery import BeforeWrite, Comparison
 from aioposthog_env.session import PostHogSession, Result
+from aioposthog_env.stop import Stop
 
 T = TypeVar("T")
 Check: TypeAlias = Callable[[Environment, datetime | None], Comparison]
@@ -84,15 +85,15 @@ class Each:
         """
         if isinstance(settings, TeamSettings):
             return self._call(calls.update(settings, expected=expected))
-        given, record = settings, self._record(UPDATE, "of each environment")
+        given, record, stop = settings, self._record(UPDATE, "of each environment"), Stop()
         if record is not None:
             record.body_of = lambda ref: body_digest(calls.update(given(ref)).body)
         queued = None if self._queue is None else self._queue.run(self.session, record)
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
-            return await self._send(calls.update(given(ref), expected=expected), ref, record, queued=queued)
+            return await self._send(calls.update(given(ref), expected=expected), ref, stop, record, queued=queued)
 
-        return self._run(UPDATE, work, record, queued=queued)
+        return self._run(UPDATE, work, stop, record, queued=queued)
 
     def delete(self) -> BulkRun[None]:
         """Delete each environment."""
@@ -105,11 +106,12 @@ class Each:
             limit: The most entries per environment; None for all.
         """
         self._check(ACTIVITY)
+        stop = Stop()
 
         async def work(ref: EnvironmentRef) -> Result[list[ActivityEntry]]:
             entries: list[ActivityEntry] = []
             attempts, waited = 0, 0.0
-            async for page in activity_pages(self.session, place_of(ref)):
+            async for page in activity_pages(self.session, place_of(ref), stop=stop):
                 entries += page.value
                 attempts += page.attempts
                 waited += page.waited
@@ -117,7 +119,7 @@ class Each:
                     break
             return Result(entries[:limit], attempts, waited)
 
-        return self._run(ACTIVITY, work)
+        return self._run(ACTIVITY, work, stop)
 
     def add_product_intent(
         self,
@@ -196,15 +198,16 @@ class Each:
         least = 0.0 if min_age is None else seconds_of(min_age)
         if not least:
             return self._call(call)
-        record = self._record(call.endpoint, body_digest(call.body))
+        record, stop = self._record(call.endpoint, body_digest(call.body)), Stop()
 
         async def work(ref: EnvironmentRef) -> Result[Environment]:
             try:
-                return await self._send(call, ref, record, old_enough(least, {} if record is None else record.rotations))
+                check = old_enough(least, {} if record is None else record.rotations)
+                return await self._send(call, ref, stop, record, check)
             except StateChangedError as error:
                 raise Skip("too young", error, error.attempts, error.waited) from None
 
-        return self._run(call.endpoint, work, record)
+        return self._run(call.endpoint, work, stop, record)
 
     def settings_as_of(self, at: datetime, names: Collection[str]) -> BulkRun[TeamSettings]:
         """Read what settings of each environment were at a time."""
@@ -238,7 +241,7 @@ class Each:
         following: AfterRotation | None = None,
     ) -> BulkRun[Environment]:
         digests, plain = None if expected is None else dict(expected), make(settings=settings)
-        record, queued = self._record(plain.endpoint, body_digest(plain.body)), None
+        record, queued, stop = self._record(plain.endpoint, body_digest(plain.body)), None, Stop()
         if self._queue is not None:
             self._queue.check(plain)
             queued = self._queue.run(self.session, record)
@@ -250,26 +253,27 @@ class Each:
             if digests is not None and ref.id not in digests:
                 raise ConfigurationError(f"expected holds no digest for environment {ref.id}.")
             call = plain if digests is None else make(expected=digests[ref.id], settings=settings)
-            result = await self._send(call, ref, record, check, queued)
+            result = await self._send(call, ref, stop, record, check, queued)
             return result if following is None else await following.finish(result, ref)
 
-        return self._run(plain.endpoint, work, record, None if following is None else following.sink, queued)
+        return self._run(plain.endpoint, work, stop, record, None if following is None else following.sink, queued)
 
     def _call(self, call: Call[T]) -> BulkRun[T]:
-        record, queued = self._record(call.endpoint, body_digest(call.body)), None
+        record, queued, stop = self._record(call.endpoint, body_digest(call.body)), None, Stop()
         if self._queue is not None:
             self._queue.check(call)
             queued = self._queue.run(self.session, record)
 
         async def work(ref: EnvironmentRef) -> Result[T]:
-            return await self._send(call, ref, record, queued=queued)
+            return await self._send(call, ref, stop, record, queued=queued)
 
-        return self._run(call.endpoint, work, record, queued=queued)
+        return self._run(call.endpoint, work, stop, record, queued=queued)
 
     async def _send(
         self,
         call: Call[T],
         ref: EnvironmentRef,
+        stop: Stop,
         record: RunRecord | None,
         check: Check | None = None,
         queued: QueuedRun | None = None,
@@ -280,8 +284,8 @@ class Each:
             before = attrs.evolve(before or BeforeWrite(), check=check)
         try:
             if queued is not None:
-                return await queued.call(call, ref, before)
-            return await self.session.call(call, place_of(ref), before)
+                return await queued.call(call, ref, before, stop)
+            return await self.session.call(call, place_of(ref), before, stop=stop)
         except SettingsNotAppliedError as error:
             if not error.action_done:
                 raise
@@ -312,6 +316,7 @@ class Each:
         self,
         endpoint: Endpoint,
         work: Work[Any],
+        stop: Stop,
         record: RunRecord | None = None,
         sink: Sink | None = None,
         queued: QueuedRun | None = None,
@@ -329,6 +334,7 @@ class Each:
             record=record,
             sink=sink,
             queued=queued,
+            stop=stop,
             keep=self._keep,
             endpoint=endpoint.name,
             hooks=self.session.options.hooks,

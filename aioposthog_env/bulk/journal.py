@@ -351,6 +351,11 @@ class Journal:
         rows = await self._read(DONE, run=run)
         return {environment: body if body is None else sys.intern(body) for environment, body in rows}
 
+    async def unchanged(self, run: int) -> frozenset[int]:
+        """The environments that a run found as desired, so that it sent nothing to them."""
+        rows = await self._read("SELECT environment FROM items WHERE run = :run AND state = 'unchanged'", run=run)
+        return frozenset(environment for (environment,) in rows)
+
     async def not_done(self, run: int) -> list[Item]:
         """What the file holds of the other environments of a run."""
         return await self._items(f"run = :run AND environment NOT IN (SELECT environment FROM ({DONE}))", run=run)  # noqa: S608

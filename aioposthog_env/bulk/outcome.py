@@ -13,7 +13,9 @@ from aioposthog_env.plural import counted
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-Reason: TypeAlias = Literal["already done", "stopped", "canary", "stale", "unreadable", "dry run", "too young", "not kept"]
+Reason: TypeAlias = Literal[
+    "already done", "done earlier", "stopped", "canary", "stale", "unreadable", "dry run", "too young", "not kept"
+]
 Status: TypeAlias = Literal["succeeded", "unchanged", "failed", "unknown", "skipped"]
 Keep: TypeAlias = Literal["values", "outcomes", "counts"]
 """What a report holds: outcomes with their values; without; or only what is not done, and how much is."""
@@ -27,10 +29,11 @@ class Outcome(Generic[T_co]):
         ref: Names the environment: ``ref.id`` is its id.
         status: ``succeeded``; ``unchanged``: nothing had to be done; ``failed``: it did not happen, or the error says what
             did; ``unknown``: it may or may not have happened, look before repeating it; ``skipped``: not tried.
-        reason: Why it is unchanged or skipped: ``already done``; ``stopped`` or ``canary``, because others failed; ``stale``:
-            it is no longer as it was planned with; ``unreadable``; ``dry run``; ``too young``; ``not kept``. ``docs/safety.md``
-            tells what to do.
-        value: What the call returned; None unless it succeeded.
+        reason: Why it is unchanged or skipped: ``already done``: the environment was as desired already; ``stopped`` or
+            ``canary``, because others failed; ``stale``: it is no longer as it was planned with; ``unreadable``; ``dry run``;
+            ``too young``; ``not kept``. Of one that succeeded: ``done earlier``, by an earlier session of the run, which its
+            journal holds. ``docs/safety.md`` tells what to do.
+        value: What the call returned; None unless it succeeded in this session.
         error: Why it failed, is unknown, or was skipped.
         not_applied: Settings that the server did not take although the call itself happened.
         attempts: Requests sent for this environment.
@@ -70,6 +73,7 @@ class BulkReport(Generic[T_co]):
         stopped_by: The error that ended the run before all environments were tried; None where none did.
         only_counted: How many outcomes were counted and not kept; see ``keep`` of ``each``.
         parts: The reports that it was merged from, by name.
+        only_counted_earlier: How many of those that were only counted an earlier session of the run has done.
     """
 
     outcomes: tuple[Outcome[T_co], ...]
@@ -77,6 +81,7 @@ class BulkReport(Generic[T_co]):
     stopped_by: PostHogEnvError | None = None
     only_counted: Mapping[Status, int] = attrs.field(factory=dict[Status, int])
     parts: "Mapping[str, BulkReport[T_co]]" = attrs.field(factory=dict[str, "BulkReport[T_co]"])
+    only_counted_earlier: int = 0
 
     @classmethod
     def merge(cls, reports: "Mapping[str, BulkReport[T]]") -> "BulkReport[T]":
@@ -96,6 +101,7 @@ class BulkReport(Generic[T_co]):
             next((report.stopped_by for report in reports.values() if report.stopped_by is not None), None),
             dict(counted),
             dict(reports),
+            sum(report.only_counted_earlier for report in reports.values()),
         )
 
     def __len__(self) -> int:
@@ -109,7 +115,7 @@ class BulkReport(Generic[T_co]):
 
     @property
     def succeeded(self) -> tuple[Outcome[T_co], ...]:
-        """Done."""
+        """Done, in this session or, where the reason is ``done earlier``, in an earlier one of the run."""
         return self._with("succeeded")
 
     @property
@@ -139,6 +145,11 @@ class BulkReport(Generic[T_co]):
         order: Sequence[Status] = ("succeeded", "unchanged", "failed", "unknown", "skipped")
         return {status: counted[status] for status in order}
 
+    @property
+    def done_earlier(self) -> int:
+        """How many of those that succeeded an earlier session of the run has done; a run without a journal has none."""
+        return self.only_counted_earlier + sum(outcome.reason == "done earlier" for outcome in self.outcomes)
+
     def remaining(self) -> list[EnvironmentRef]:
         """The environments that a next run may take: those that failed or were skipped.
 
@@ -167,12 +178,14 @@ class BulkReport(Generic[T_co]):
         raise BulkError(f"{bad} of {len(self)} environments are not done ({in_words(self.counts)}).{example}", report=self)
 
     def __str__(self) -> str:
-        return f"{counted(len(self), 'environment')} in {self.seconds:.1f} s: {in_words(self.counts) or 'nothing to do'}"
+        words = in_words(self.counts, self.done_earlier) or "nothing to do"
+        return f"{counted(len(self), 'environment')} in {self.seconds:.1f} s: {words}"
 
 
-def in_words(counts: Mapping[Status, int]) -> str:
-    """Say how many environments ended in each status; empty where none did."""
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+def in_words(counts: Mapping[Status, int], done_earlier: int = 0) -> str:
+    """Say how many environments ended in each status, and how many of them earlier; empty where none did."""
+    earlier = {"succeeded": f" ({done_earlier} done earlier)"} if done_earlier else {}
+    return ", ".join(f"{count} {status}{earlier.get(status, '')}" for status, count in counts.items() if count)
 
 
 class Collected(Generic[T]):
@@ -186,18 +199,21 @@ class Collected(Generic[T]):
         self._keep: Keep = keep
         self._outcomes: list[Outcome[T]] = []
         self._only_counted: Counter[Status] = Counter()
+        self._only_counted_earlier = 0
 
     def add(self, outcome: Outcome[T]) -> None:
         """Take one more."""
         if self._keep == "counts" and outcome.status in _DONE and not outcome.not_applied:
             self._only_counted[outcome.status] += 1
+            self._only_counted_earlier += outcome.reason == "done earlier"
         else:
             whole = self._keep == "values" or outcome.value is None
             self._outcomes.append(outcome if whole else _without_value(outcome))
 
     def report(self, seconds: float, stopped_by: PostHogEnvError | None) -> BulkReport[T]:
         """The report of all that was added."""
-        return BulkReport(tuple(self._outcomes), seconds, stopped_by, dict(self._only_counted))
+        counted, earlier = dict(self._only_counted), self._only_counted_earlier
+        return BulkReport(tuple(self._outcomes), seconds, stopped_by, counted, only_counted_earlier=earlier)
 
 
 def _without_value(outcome: Outcome[T]) -> Outcome[T]:

@@ -8,6 +8,7 @@ from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.models.environment import EnvironmentRef
 from aioposthog_env.recovery import BeforeWrite
 from aioposthog_env.session import PostHogSession, Result
+from aioposthog_env.stop import Stop
 
 
 class QueuedRun(Protocol):
@@ -19,8 +20,8 @@ class QueuedRun(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None: ...
 
-    async def call(self, call: Call[Any], ref: EnvironmentRef, before: BeforeWrite | None) -> Result[Any]:
-        """Have a worker make a call, and wait for what becomes of it.
+    async def call(self, call: Call[Any], ref: EnvironmentRef, before: BeforeWrite | None, stop: Stop) -> Result[Any]:
+        """Have a worker make a call, and wait for what becomes of it. A stop takes back what no worker has sent.
 
         Raises:
             PostHogEnvError: What the worker's call has raised.

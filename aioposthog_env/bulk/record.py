@@ -15,7 +15,7 @@ from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECRET_TOKEN, UPDATE
 from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
-from aioposthog_env.bulk.outcome import Outcome
+from aioposthog_env.bulk.outcome import Outcome, Status
 from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError, SettingsNotAppliedError
 from aioposthog_env.models.applied import as_asked
 from aioposthog_env.models.converter import unstructure
@@ -24,6 +24,7 @@ from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks, marks
 from aioposthog_env.session import PostHogSession
+from aioposthog_env.stop import StoppedError
 
 MAIN: Final = "main"
 """The run of a file that holds one."""
@@ -130,6 +131,7 @@ class RunRecord:
         self._sink_left_out = False
         self.key: str = ""
         self._done: dict[int, str | None] = {}
+        self._unchanged: frozenset[int] = frozenset()
         self._items: dict[int, Item] = {}
         self._open: set[int] = set()
         self._first: set[int] = set()
@@ -162,6 +164,7 @@ class RunRecord:
         if self._identity.endpoint == DELETE_SECRET_TOKEN_BACKUP.name:
             self.rotations = await journal.rotations()
         self._done = await journal.done(self._number)
+        self._unchanged = await journal.unchanged(self._number)
         self._items = {item.environment: item for item in await journal.not_done(self._number)}
         self._open = {environment for environment, item in self._items.items() if item.in_doubt}
 
@@ -195,6 +198,12 @@ class RunRecord:
     def takes_up(self, ref: EnvironmentRef) -> None:
         """What an earlier session has left in doubt is decided now: the queue still has its job, or its outcome."""
         self._open.discard(ref.id)
+
+    def done_as(self, ref: EnvironmentRef) -> Status | None:
+        """How an earlier session of this run has done the environment: changed it, or found it as desired. None: not."""
+        if not self.is_done(ref):
+            return None
+        return "unchanged" if ref.id in self._unchanged else "succeeded"
 
     def is_done(self, ref: EnvironmentRef) -> bool:
         """Whether an earlier session of this run has done the environment.
@@ -270,7 +279,9 @@ class RunRecord:
         Raises:
             JournalError: It cannot be written; then it stays in doubt.
         """
-        if outcome.attempts == 0 and (outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}):
+        withdrawn = isinstance(outcome.error, StoppedError) and outcome.error.no_effect
+        untouched = outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}
+        if outcome.attempts == 0 and untouched and not withdrawn:
             return
         await self._journal.conclude(
             self._number,

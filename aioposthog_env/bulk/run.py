@@ -37,6 +37,7 @@ from aioposthog_env.errors import (
 )
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
 from aioposthog_env.session import Result
+from aioposthog_env.stop import Stop, StoppedError
 from aioposthog_env.telemetry import Hook, ItemFinished, tell
 
 T = TypeVar("T")
@@ -134,6 +135,7 @@ class BulkRun(Generic[T]):
         record: RunRecord | None = None,
         sink: Sink | None = None,
         queued: QueuedRun | None = None,
+        stop: Stop | None = None,
         keep: Keep = "values",
         endpoint: str = "",
         hooks: Sequence[Hook] = (),
@@ -150,6 +152,7 @@ class BulkRun(Generic[T]):
         self._queued = queued
         self._keep: Keep = keep
         self._reason: Reason = "stopped"
+        self._stop = stop or Stop()
         self._turn = anyio.Lock(fast_acquire=True)
         self._failures = 0
         self._canary_failed: PostHogEnvError | None = None
@@ -205,12 +208,21 @@ class BulkRun(Generic[T]):
         return self._stopped_by
 
     def stop(self) -> None:
-        """Begin no further environment. What is in flight is finished; the rest is skipped as ``stopped``.
+        """Send nothing to a further environment: what is in flight is finished, the rest is skipped as ``stopped``.
+
+        In flight is what may have taken effect. A call that only waits for the rate limit, or to be sent again after it was
+        refused, ends at once, and so does one whose environment was read and not changed so far.
 
         May be called at any time, for example when a person interrupts a run that somebody iterates over or awaits.
         """
         words = "The run was stopped before the turn of this environment came. Nothing was sent to it."
-        self._stopped_by = self._stopped_by or PostHogEnvError(words)
+        self._stop_by(PostHogEnvError(words))
+
+    def _stop_by(self, error: PostHogEnvError) -> None:
+        """Stop, unless something else has stopped the run before."""
+        if self._stopped_by is None:
+            self._stopped_by = error
+            self._stop.set()
 
     def __aiter__(self) -> AsyncIterator[Outcome[T]]:
         return self
@@ -246,7 +258,8 @@ class BulkRun(Generic[T]):
 
                 await self._work_off(islice(refs, self._canary), watched)
                 if self._canary_failed is not None and self._stopped_by is None:
-                    self._stopped_by, self._reason = self._canary_failed, "canary"
+                    self._reason = "canary"
+                    self._stop_by(self._canary_failed)
             await self._work_off(refs, keep)
             if self._source_error is not None:
                 tried = in_words(self._counts) or "none"
@@ -301,7 +314,7 @@ class BulkRun(Generic[T]):
             with anyio.CancelScope(shield=True):
                 await record.conclude(outcome)
         except JournalError as error:
-            self._stopped_by = self._stopped_by or error
+            self._stop_by(error)
             return False
         return True
 
@@ -321,20 +334,25 @@ class BulkRun(Generic[T]):
         return None
 
     async def _one(self, ref: EnvironmentRef) -> Outcome[T]:
-        if self._record is not None and self._record.is_done(ref):
-            return Outcome(ref=ref, status="unchanged", reason="already done")
+        if self._record is not None and (earlier := self._record.done_as(ref)) is not None:
+            return Outcome(ref=ref, status=earlier, reason="done earlier" if earlier == "succeeded" else "already done")
         if self._stopped_by is not None:
             return Outcome(ref=ref, status="skipped", reason=self._reason, error=self._stopped_by)
         try:
             result = await self._work(ref)
         except Skip as skip:
             return Outcome(ref=ref, status="skipped", reason=skip.reason, error=skip.error, **skip.took)
+        except StoppedError as error:
+            return Outcome(
+                ref=ref, status="skipped", reason=self._reason, error=error, attempts=error.attempts, waited=error.waited
+            )
         except PostHogEnvError as error:
             return self._failed(ref, error)
+        as_desired = result.already_done and result.reason != "done earlier"
         return Outcome(
             ref=ref,
-            status="unchanged" if result.already_done else "succeeded",
-            reason="already done" if result.already_done else result.reason,
+            status="unchanged" if as_desired else "succeeded",
+            reason="already done" if as_desired else result.reason,
             value=result.value,
             not_applied=result.not_applied,
             attempts=result.attempts,
@@ -345,8 +363,8 @@ class BulkRun(Generic[T]):
     def _failed(self, ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[Any]:
         self._failures += 1
         enough = self._stop_after_failures is not None and self._failures >= self._stop_after_failures
-        if self._stopped_by is None and (enough or isinstance(error, _STOPPING)):
-            self._stopped_by = error
+        if enough or isinstance(error, _STOPPING):
+            self._stop_by(error)
         return failure(ref, error)
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter, Token, validators
 
-<<<<<<< HEAD
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,19})?")
 
@@ -40,12 +39,8 @@ def decimal(_: object, tokens: Sequence[Token]) -> float:
 Whole: TypeAlias = Annotated[int, Parameter(converter=whole)]
 Decimal: TypeAlias = Annotated[float, Parameter(converter=decimal)]
 Routes: TypeAlias = Literal["auto", "root", "project", "nested"]
-Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
-Ids: TypeAlias = Annotated[list[Whole], Parameter(name="ID", negative="")]
-=======
 Era: TypeAlias = Literal["2024-10", "2025-08", "2025-11", "current"]
-Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
->>>>>>> sandbox
+Ids: TypeAlias = Annotated[list[Whole], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
 

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import attrs
 
@@ -23,7 +22,7 @@ from aioposthog_env.cli.journals import has_changes, new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.places import check_apart, check_ends, check_replaceable, typed
 from aioposthog_env.cli.reporting import Reporting
-from aioposthog_env.cli.running import Part, connected, exact, finish, nothing_to_do, show_outcomes, summarise, watch
+from aioposthog_env.cli.running import Part, connected, exact, finish, finish_trial, nothing_to_do, show_outcomes, watch
 from aioposthog_env.cli.workers import check_workers, same_workers, workers_of
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
@@ -31,9 +30,6 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.plural import counted
 from aioposthog_env.reports.rows import rows_of
 from aioposthog_env.settings_file import SettingsFile
-
-DEFAULT_MAX_AGE: Final = 600.0
-"""Seconds after which an environment is read again before it is changed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,12 +53,20 @@ class HowToApply:
     no_journal: bool
     canary: int
     verify: bool
-    max_age: float
+    max_age: float | None
     stop_after_failures: int | None
     dry_run: bool
     yes: bool
     report: Path | None
     on: OnWorkers = HERE
+
+    @property
+    def calls_each(self) -> int:
+        """How many requests an environment takes that changes, as far as is known before."""
+        if self.dry_run:
+            return 1
+        compared = not self.no_journal if self.max_age is None else self.max_age == 0
+        return 1 + compared + self.verify
 
 
 async def make_plan(connection: Connection, ids: Sequence[int], choice: Choice, wanted: Wanted, save: Path | None) -> int:
@@ -143,8 +147,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         _check_new(how.journal, connection, wanted)
     output, reporting = Output(json=connection.json), Reporting(how.report, "Settings applied", elsewhere=how.on.elsewhere)
     explicit = path is not None or only_by_id(choice)
-    calls_each = 2 if how.verify else 1
-    async with connect_each(connection, reporting, calls_each=calls_each, by_id=names_ids((), choice)) as sites:
+    async with connect_each(connection, reporting, calls_each=how.calls_each, by_id=names_ids((), choice)) as sites:
         plans = await _plans(sites, connection, output, path, choice, wanted)
         for site, plan in zip(sites, plans, strict=True):
             output.say_lines(f"{site.words}{plan}")
@@ -171,9 +174,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
         for site, plan, part in zip(sites, plans, parts, strict=True)
         for row in rows_of(watched.reports[part], site.host, plan=plan)
     ]
-    if how.dry_run:
-        summarise(output, watched)
-    code = PARTLY if how.dry_run else finish(output, watched)
+    code = finish_trial(output, watched) if how.dry_run else finish(output, watched)
     return reporting.write(output, [site.host for site in sites], code, rows=rows)
 
 
@@ -300,7 +301,7 @@ def _resume(
         words += ["--canary", str(how.canary)]
     if how.verify:
         words.append("--verify")
-    if how.max_age != DEFAULT_MAX_AGE:
+    if how.max_age is not None:
         words += ["--max-age", exact(how.max_age)]
     if how.stop_after_failures is not None:
         words += ["--stop-after-failures", str(how.stop_after_failures)]

@@ -53,7 +53,7 @@ class Told:
 
     def add(self, outcome: Outcome[Any]) -> None:
         """Take note of an outcome."""
-        self._counts[outcome.status] += 1
+        self._counts[outcome.reason if outcome.reason == "done earlier" else outcome.status] += 1
         self._repeat = None
 
     def passed(self, seconds: float, *, limited: bool) -> None:
@@ -80,8 +80,9 @@ class Told:
             parts += _waits(statistics)
         if self._repeat is not None:
             parts.append(f"{self._repeat.environment_id} again in {in_words(self._repeat.wait)}: {self._repeat.reason}")
-        if left and done:
-            parts.append(f"about {in_words(max(least, self._at_work / done * left))} left")
+        here = done - self._counts["done earlier"]  # the others took no time
+        if left and here:
+            parts.append(f"about {in_words(max(least, self._at_work / here * left))} left")
         elif left and least:
             parts.append(f"at least {in_words(least)} left")
         return " · ".join(parts)

@@ -21,6 +21,7 @@ from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.progress import Bar, live
 from aioposthog_env.cli.signals import code_of, stopping
 from aioposthog_env.errors import PostHogEnvError
+from aioposthog_env.plural import counted
 
 T = TypeVar("T")
 
@@ -134,11 +135,7 @@ def finish(output: Output, watched: Watched) -> int:
     Returns:
         The exit code.
     """
-    for part, error in watched.failed.items():
-        output.say(f"{part.profile}: {error}")
-    for part, report in watched.reports.items():
-        for line in what_failed(report):
-            output.say(f"{part.profile} {line}" if part.profile else line)
+    _say_failures(output, watched)
     summarise(output, watched)
     unfinished = [part for part, report in watched.reports.items() if part in watched.failed or not _is_done(report)]
     for command in _commands(part for part in unfinished if _goes_on(part, watched)):
@@ -150,6 +147,33 @@ def finish(output: Output, watched: Watched) -> int:
     if not unfinished:
         return ERROR if output.lost else DONE
     return PARTLY if watched.report.succeeded or watched.report.unchanged else ERROR
+
+
+def finish_trial(output: Output, watched: Watched) -> int:
+    """Say what a run that changes nothing has found: how many environments would change, and which would not and why.
+
+    Returns:
+        The exit code.
+    """
+    _say_failures(output, watched)
+    report = watched.report
+    changing = sum(one.reason == "dry run" for one in report)
+    output.say(f"{counted(changing, 'environment')} would change. Nothing was changed.")
+    summarise(output, watched)
+    if watched.interrupted:
+        return watched.interrupted
+    if _is_done(report) and not watched.failed:
+        return ERROR if output.lost else DONE
+    return PARTLY if report.unchanged or report.skipped else ERROR
+
+
+def _say_failures(output: Output, watched: Watched) -> None:
+    """Say what failed as a whole, and what is to be looked at."""
+    for part, error in watched.failed.items():
+        output.say(f"{part.profile}: {error}")
+    for part, report in watched.reports.items():
+        for line in what_failed(one for one in report if one.reason != "dry run"):
+            output.say(f"{part.profile} {line}" if part.profile else line)
 
 
 def _goes_on(part: Part[Any], watched: Watched) -> bool:
@@ -180,7 +204,14 @@ def summarise(output: Output, watched: Watched) -> None:
     output.say(str(report))
     if output.json:
         output.line(
-            {"summary": {**report.counts, "seconds": round(report.seconds, 1), "interrupted": bool(watched.interrupted)}}
+            {
+                "summary": {
+                    **report.counts,
+                    "done_earlier": report.done_earlier,
+                    "seconds": round(report.seconds, 1),
+                    "interrupted": bool(watched.interrupted),
+                }
+            }
         )
 
 

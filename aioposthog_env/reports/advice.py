@@ -90,6 +90,7 @@ _REASONS: Final[Mapping[Reason, str]] = {
     "too young": "Its backup is not certainly older than the age that was asked for. Try again later.",
     "not kept": "The journal has no previous value to give back. Set it by hand.",
     "already done": "Nothing: it was so already.",
+    "done earlier": "Nothing: an earlier session of the run has done it.",
 }
 
 _QUEUE: Final = "See to the workers' queue, and run again with the same journal and workers: what they have done is taken up."

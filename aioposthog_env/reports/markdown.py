@@ -26,7 +26,10 @@ def to_markdown(report: Report) -> str:
 
 def _counts(report: Report) -> Iterator[str]:
     if report.rows:
-        yield from _table(("status", "environments"), [(status, str(count)) for status, count in report.counts.items()])
+        rows: list[tuple[str, str]] = [(status, str(count)) for status, count in report.counts.items()]
+        if report.done_earlier:
+            rows.insert(1, ("of them done earlier", str(report.done_earlier)))
+        yield from _table(("status", "environments"), rows)
 
 
 def _attention(report: Report) -> Iterator[str]:

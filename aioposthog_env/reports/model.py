@@ -143,3 +143,8 @@ class Report:
         """How many environments ended in each status."""
         counted = Counter(row.status for row in self.rows)
         return {status: counted[status] for status in get_args(Status)}
+
+    @property
+    def done_earlier(self) -> int:
+        """How many of those that succeeded an earlier session of the run has done."""
+        return sum(row.reason == "done earlier" for row in self.rows)

@@ -39,11 +39,12 @@ from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks
 from aioposthog_env.redis_address import shown
 from aioposthog_env.session import PostHogSession, Result
+from aioposthog_env.stop import Stop, StoppedError
 from aioposthog_env.telemetry import log
 from aioposthog_env.workers import answers
 from aioposthog_env.workers.connection import KEEP, checked_url, connect, for_engine
 from aioposthog_env.workers.item import MAX_DELIVERIES, WorkItem, current, must_be_fit
-from aioposthog_env.workers.lease import Keys
+from aioposthog_env.workers.lease import WITHDRAW, Keys
 
 JOB: Final = "aioposthog_env_job"
 """The name of the task on docket."""
@@ -195,11 +196,14 @@ class WorkersRun:
             with anyio.CancelScope(shield=True):
                 await self._stack.aclose()
 
-    async def call(self, call: Call[Any], ref: EnvironmentRef, before: BeforeWrite | None) -> Result[Any]:
+    async def call(self, call: Call[Any], ref: EnvironmentRef, before: BeforeWrite | None, stop: Stop) -> Result[Any]:
         """Have a worker make a call, and wait for what becomes of it.
+
+        A stop withdraws the job, unless a worker has passed the fence with it: then it is finished.
 
         Raises:
             PostHogEnvError: What looking at the environment, or the worker's call, has raised.
+            StoppedError: The run was stopped, and no worker had sent anything.
         """
         must_be_fit(call)
         before, attempts, waited = before or BeforeWrite(), 0, 0.0
@@ -210,25 +214,37 @@ class WorkersRun:
             began, marks = time.time(), None if before.doubt is None else before.doubt.before
             if waiting is None:
                 try:
-                    return await self._look(call, ref, before)
+                    return await self._look(call, ref, before, stop)
                 except _HandedOverError as ready:
                     attempts, waited, marks = attempts + ready.attempts, waited + ready.waited, ready.marks
                     item = self._item(call, ref, ready)
                 waiting = await self._submit(item)
-            await waiting.came.wait()
+            try:
+                await stop.unless_set(waiting.came.wait())
+            except StoppedError as error:
+                if await self._patiently(self._withdraw, ref.id):
+                    self._waiting.pop(ref.id, None)
+                    error.attempts, error.waited, error.no_effect = attempts, waited, True
+                    raise error.about(call.endpoint.name, ref.id) from None
+                await waiting.came.wait()
             if waiting.outcome is not None or self._failed is not None:
                 return self._result(waiting, call, ref, attempts, waited)
-            # Redis has lost it, and a worker may have sent it.
-            waiting, before = None, attrs.evolve(before, doubt=Doubt(marks, max(0.0, time.time() - began)))
+            # Redis has lost it, and a worker may have sent it: no stop leaves that open.
+            waiting, stop = None, Stop()
+            before = attrs.evolve(before, doubt=Doubt(marks, max(0.0, time.time() - began)))
 
-    async def _look(self, call: Call[Any], ref: EnvironmentRef, before: BeforeWrite) -> Result[Any]:
+    async def _withdraw(self, environment: int) -> bool:
+        """Take a job back, unless a request of its write may have left. Whether it is taken back."""
+        return bool(await self._redis.eval(WITHDRAW, 1, self._keys.job(self._run, environment)))
+
+    async def _look(self, call: Call[Any], ref: EnvironmentRef, before: BeforeWrite, stop: Stop) -> Result[Any]:
         """Everything that comes before a write but the write.
 
         Raises:
             _HandedOverError: The write is to be made.
         """
         if before.doubt is not None and before.doubt.happened:
-            return await self._session.call(call, place_of(ref), before)
+            return await self._session.call(call, place_of(ref), before, stop=stop)
 
         async def hand_over(seen: Environment | None, marks: Marks | None) -> None:
             if before.record is not None:
@@ -239,7 +255,7 @@ class WorkersRun:
 
         # Settings are compared with what was planned by the worker, right before it sends.
         asked = attrs.evolve(call, expected_settings=None) if call.endpoint is UPDATE else call
-        return await self._session.call(asked, place_of(ref), attrs.evolve(before, record=hand_over))
+        return await self._session.call(asked, place_of(ref), attrs.evolve(before, record=hand_over), stop=stop)
 
     def _result(self, waiting: _Waiting, call: Call[Any], ref: EnvironmentRef, attempts: int, waited: float) -> Result[Any]:
         outcome = waiting.outcome

@@ -9,6 +9,7 @@ any time and go on. Three things together keep an effect from happening twice:
   lease is still ours, extends it beyond the longest time that the request may take, and writes down that it is about to be
   sent, with the digests of what it replaces. The answer holds for ``seconds``; the request looks at the clock once more as it
   is written to its connection. So a worker that was stopped for longer, wherever that was, does not send.
+  The same script refuses a job that was withdrawn because its run was stopped.
 * **The comparison**: every write that can be compared is preceded by a read under the same lease. A worker that takes over
   from one that had passed the fence does not trust the comparison alone, since the server may still be at work on the
   request: what was sent is *in doubt*, and ``recovery`` decides it, as it does for what a journal holds.
@@ -62,6 +63,7 @@ return {'taken', begun, age, redis.call('HGET', KEYS[1], 'marks') or '', redis.c
 """
 _FENCE: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[1], 'item') == 0 then return 0 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[1], 'sent', redis.call('TIME')[1], 'marks', ARGV[3], 'sender', ARGV[1])
 return 1
@@ -90,6 +92,12 @@ redis.call('XADD', KEYS[2], '*', 'outcome', ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return 1
 """
+WITHDRAW: Final = """
+if redis.call('HEXISTS', KEYS[1], 'sent') == 1 or redis.call('HEXISTS', KEYS[1], 'outcome') == 1 then return 0 end
+redis.call('HDEL', KEYS[1], 'item')
+return 1
+"""
+"""Take back a job of which no request has passed the fence; where a worker holds it, the fence refuses from now on."""
 _GIVE_BACK: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('HINCRBY', KEYS[1], 'begun', -1)
@@ -201,6 +209,10 @@ class Leases:
         text = await self.patiently("return redis.call('HGET', KEYS[1], 'item')", (self.keys.job(run, environment),))
         return None if text is None else WorkItem.from_json(text)
 
+    async def fence(self, keys: tuple[str, ...], token: str, lasts: int, marks: str) -> bool:
+        """Whether a request may leave: the lease is still held, and the job was not withdrawn."""
+        return bool(await self.ask(_FENCE, keys, token, lasts, marks, int(self._queued)))
+
     async def refuse(self, run: str, environment: int, error: ConfigurationError) -> None:
         """Write down that a job cannot be read, unless a worker that can read it has begun it."""
         outcome: Outcome[None] = Outcome(ref=EnvironmentRef(environment), status="failed", error=error)
@@ -293,9 +305,9 @@ class Lease:
         lasts = self._leases.seconds + self._longest_request
         marks = "" if self._marks is None else msgspec.json.encode(self._marks).decode()
         try:
-            mine = await self._leases.ask(_FENCE, self._keys[:2], self.token, _ms(lasts), marks)
+            mine = await self._leases.fence(self._keys[:2], self.token, _ms(lasts), marks)
         except (RedisError, OSError):
-            mine = 0
+            mine = False
         if not mine:
             raise LeaseLostError
         self.passed = True

@@ -363,6 +363,33 @@ def test_an_interrupted_run_tells_how_to_go_on_and_is_gone_on_with(
     assert [served.effects["setting timezone", id] for id in range(1, 6)] == [1] * 5
 
 
+def test_ctrl_c_sends_nothing_that_only_waits_for_the_rate_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    plan, journal = str(tmp_path / "plan.json"), str(tmp_path / "run.db")
+    with serving(300, throttle=False) as sandbox:  # the limit of the command alone
+        monkeypatch.setenv("POSTHOG_HOST", sandbox.url)
+        monkeypatch.setenv("POSTHOG_PERSONAL_API_KEY", sandbox.key())
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        sandbox.calls.clear()
+        command = [*CLI, "apply", plan, "--journal", journal, "--yes"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while len(sandbox.calls) < 480 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)  # the window of the limit is a minute
+        assert process.returncode == 130, said
+        assert len(sandbox.calls) == 480
+        changed = sum(sandbox.effects["setting timezone", id] for id in sandbox.environment_ids)
+        assert f"{changed} succeeded, {300 - changed} skipped" in said
+        assert f"{300 - changed} were not begun." in said
+        assert run(["apply", plan, "--journal", journal, "--yes"]) == 0
+        assert f"300 succeeded ({changed} done earlier)" in capfd.readouterr().err
+        assert {sandbox.effects["setting timezone", id] for id in sandbox.environment_ids} == {1}
+
+
 DOCS = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 
 

@@ -1,5 +1,6 @@
 """The commands that a run prints to go on: they do the rest of that run, where it began, and nothing else."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -247,3 +248,68 @@ def test_a_file_whose_name_looks_like_an_option(monkeypatch: pytest.MonkeyPatch,
             (line,) = re.findall(rf"{name}: aioposthog-env (.*)", said)
             assert run([*shlex.split(line), *(["--yes"] if name == "undo with" else [])]) == 0
         assert zones(sandbox) == ["UTC"] * 2
+
+
+def test_what_a_resumed_run_prints_and_reports_is_the_whole_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(4) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        plan, report = str(tmp_path / "plan.json"), tmp_path / "report.json"
+        applying = [
+            "apply",
+            plan,
+            "--journal",
+            str(tmp_path / "run.db"),
+            "--report",
+            str(report),
+            "--yes",
+            "--concurrency",
+            "1",
+        ]
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        sandbox.answer_next("update", 403)
+        assert run(applying) == 3
+        assert json.loads(report.read_text())["counts"]["succeeded"] == 3
+        capfd.readouterr()
+        assert run([*applying, "--json"]) == 0
+        shown = capfd.readouterr()
+        assert "4 succeeded (3 done earlier)" in shown.err
+        *outcomes, summary = map(json.loads, shown.out.splitlines())
+        assert sorted((one["status"], one["reason"] or "") for one in outcomes) == [
+            ("succeeded", ""),
+            *[("succeeded", "done earlier")] * 3,
+        ]
+        assert (summary["summary"]["succeeded"], summary["summary"]["done_earlier"]) == (4, 3)
+        whole = json.loads(report.read_text())
+        assert (whole["counts"]["succeeded"], whole["done_earlier"]) == (4, 3)
+        assert [[change["after"] for change in row["changes"]] for row in whole["rows"]] == [["Asia/Tokyo"]] * 4
+
+
+def test_a_dry_run_says_what_would_change_and_what_would_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: Output
+) -> None:
+    with serving(4) as sandbox:
+        name_host(monkeypatch, sandbox)
+        for id in sandbox.environment_ids:
+            sandbox.environment(id).settings["timezone"] = "UTC"
+        plan = str(tmp_path / "plan.json")
+        assert run(["plan", "--all", "--set", "timezone=Asia/Tokyo", "-o", plan]) == 3
+        assert run(["set", "1", "timezone=Europe/Berlin"]) == 0
+        assert run(["set", "2", "timezone=Asia/Tokyo"]) == 0
+        before = dict(sandbox.effects)
+        capfd.readouterr()
+        assert run(["apply", plan, "--dry-run"]) == 3
+        said = capfd.readouterr().err
+        assert "1 skipped: update of environment 1: A setting that is to be changed has another value by now." in said
+        assert "2 environments would change. Nothing was changed." in said
+        assert "1 unchanged, 3 skipped" in said
+        assert sandbox.effects == before
+        assert not (tmp_path / "state").exists() or not list((tmp_path / "state").rglob("*.db"))
+        for id in (1, 3, 4):
+            sandbox.environment(id).settings["timezone"] = "Asia/Tokyo"
+        assert run(["apply", plan, "--dry-run"]) == 0
+        sandbox.answer_next("retrieve", 403, FORBIDDEN, times=20)
+        assert run(["apply", plan, "--dry-run"]) == 1

@@ -1,5 +1,8 @@
 """What is reported of each environment is what the run gave, without secrets, and says what to do."""
 
+import csv
+import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from aioposthog_env import (
     EnvironmentRef,
     Outcome,
     OutcomeUnknownError,
+    Plan,
     PostHogEnvError,
     Sandbox,
     SettingsNotAppliedError,
@@ -31,6 +35,7 @@ from aioposthog_env.reports import Report, ReportChange, write_report
 from aioposthog_env.reports.advice import advice_of
 from aioposthog_env.reports.model import DriftRow
 from aioposthog_env.reports.rows import desired_to_show, drift_rows, rows_of
+from aioposthog_env.telemetry import Event, ItemFinished
 from tests.conftest import connect
 from tests.reports.sample import sample
 
@@ -118,7 +123,7 @@ def test_advice_is_that_of_the_docs() -> None:
         assert advice is not None
         row = re.search(rf"^\| `{reason}` \| (.*) \| (.*) \|$", SAFETY, re.M)
         if row is None:
-            assert reason == "already done"
+            assert reason in {"already done", "done earlier"}
             continue
         told, said = (set(re.findall(r"[a-z]{4,}", text.lower())) for text in (advice, row[2]))
         assert len(told & said) >= min(3, len(said)) or len(said) < 3, (reason, advice, row[2])
@@ -209,3 +214,73 @@ def test_counts() -> None:
     report: Report = sample(200)
     assert sum(report.counts.values()) == 200
     assert list(report.counts) == list(get_args(Status))
+
+
+@pytest.fixture
+async def resumed(tmp_path: Path) -> tuple[BulkReport[Any], Plan, str]:
+    """A run of five that was stopped after two and resumed: one was as desired, and one fails."""
+    settings, journal = TeamSettings(timezone="Asia/Tokyo"), tmp_path / "run.db"
+    async with Sandbox(5) as sandbox, connect(sandbox) as environments:
+        plan = await environments.plan(settings, sandbox.environment_ids)
+        await environments.update(1, settings)
+
+        def stop(event: Event) -> None:
+            if isinstance(event, ItemFinished) and event.environment_id == 3:
+                first.stop()
+
+        first = environments.with_options(hooks=[stop]).apply(plan, journal=journal, concurrency=1)
+        await first
+        sandbox.answer_next("update", 403)
+        return await environments.apply(plan, journal=journal, concurrency=1), plan, environments.host
+
+
+async def test_the_report_of_a_resumed_run_shows_the_whole_run(resumed: tuple[BulkReport[Any], Plan, str]) -> None:
+    report, plan, host = resumed
+    assert {one.ref.id: (one.status, one.reason, one.attempts > 0) for one in report} == {
+        1: ("unchanged", "already done", False),
+        2: ("succeeded", "done earlier", False),
+        3: ("succeeded", "done earlier", False),
+        4: ("failed", None, True),
+        5: ("succeeded", None, True),
+    }
+    assert report.counts == {"succeeded": 3, "unchanged": 1, "failed": 1, "unknown": 0, "skipped": 0}
+    assert report.done_earlier == 2
+    assert "3 succeeded (2 done earlier), 1 unchanged, 1 failed" in str(report)
+    rows = rows_of(report, host, plan=plan)
+    assert [(row.status, row.reason, len(row.changes)) for row in rows] == [
+        ("unchanged", "already done", 1),
+        ("succeeded", "done earlier", 1),
+        ("succeeded", "done earlier", 1),
+        ("failed", None, 1),
+        ("succeeded", None, 1),
+    ]
+    assert not any(row.needs_attention for row in rows if row.status == "succeeded")
+
+
+def test_the_forms_of_a_report_agree_after_a_resume(resumed: tuple[BulkReport[Any], Plan, str], tmp_path: Path) -> None:
+    report, plan, host = resumed
+    text = dict[str, str]()
+    for form in ("json", "csv", "md", "html"):
+        file = tmp_path / f"report.{form}"
+        write_report(report, file, host=host, plan=plan)
+        text[form] = file.read_text(encoding="utf-8")
+    whole = json.loads(text["json"])
+    assert (whole["counts"], whole["done_earlier"]) == (report.counts, 2)
+    lines = list(csv.DictReader(io.StringIO(text["csv"])))
+    rows = [(row["status"], row["reason"] or "") for row in whole["rows"]]
+    assert [(line["status"], line["reason"]) for line in lines] == rows
+    assert "| succeeded | 3 |\n| of them done earlier | 2 |\n| unchanged | 1 |" in text["md"]
+    assert "done, 2 of them earlier" in text["html"]
+
+
+@pytest.mark.parametrize("keep", ["values", "outcomes", "counts"])
+async def test_what_was_done_earlier_is_counted_whatever_is_kept(keep: Any, tmp_path: Path) -> None:
+    async with Sandbox(3) as sandbox, connect(sandbox) as environments:
+        for expected in (0, 2):
+            ids = sandbox.environment_ids[: 2 if not expected else 3]
+            each = environments.each(ids, journal=tmp_path / "run.db", keep=keep)
+            report = await each.update(TeamSettings(timezone="Asia/Tokyo"))
+            assert report.done_earlier == expected
+            assert report.counts["succeeded"] == len(ids)
+        merged = BulkReport.merge({"one": report, "other": report})
+        assert (merged.done_earlier, merged.counts["succeeded"]) == (4, 6)

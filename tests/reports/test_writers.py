@@ -101,7 +101,7 @@ def test_json_holds_everything(tmp_path: Path) -> None:
     assert value["counts"] == report.counts
     assert value["started"] == "2026-03-02T08:15:00+00:00"
     names = {field.name for field in attrs.fields(Report)}
-    assert value.keys() == names | {"format", "counts"}
+    assert value.keys() == names | {"format", "counts", "done_earlier"}
     assert value["rows"][0] == json.loads(json.dumps(attrs.asdict(report.rows[0])))
     assert value["drift"][5]["values"] == dict(report.drift[5].values)
     assert len(value["requests"]) == len(report.requests)

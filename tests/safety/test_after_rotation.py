@@ -79,8 +79,8 @@ async def test_a_verification_that_fails_is_made_up_for_without_rotating(tmp_pat
         sandbox.clear_faults()
 
         report = await patient.each([1], journal=journal).rotate_secret_token(sink=take, verify=True)
-        assert [one.status for one in report] == ["unchanged"]
-        assert (taken, await states(journal)) == ([1], ["unchanged"])
+        assert [(one.status, one.reason) for one in report] == [("succeeded", "done earlier")]
+        assert (taken, await states(journal)) == ([1], ["succeeded"])
         assert sandbox.effects["rotate_secret_token", 1] == 1
         assert sandbox.environment(1).secret_api_token_backup == first
 
@@ -210,7 +210,7 @@ async def test_a_run_that_never_had_a_sink_goes_on_without_one(tmp_path: Path) -
         assert await states(journal) == ["unfinished"]
         sandbox.clear_faults()
         (done,) = await environments.each([1], journal=journal).rotate_secret_token()
-        assert (done.status, await states(journal)) == ("unchanged", ["unchanged"])
+        assert (done.status, await states(journal)) == ("succeeded", ["succeeded"])
         assert sandbox.effects["rotate_secret_token", 1] == 1
 
 

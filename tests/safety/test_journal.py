@@ -76,9 +76,9 @@ async def test_what_is_done_is_not_sent_again(path: Path) -> None:
         sandbox.calls.clear()
         second = await environments.each(sandbox.environment_ids, journal=path).rotate_secret_token()
         assert {one.ref.id: (one.status, one.reason) for one in second} == {
-            1: ("unchanged", "already done"),
-            2: ("unchanged", "already done"),
-            3: ("unchanged", "already done"),
+            1: ("succeeded", "done earlier"),
+            2: ("succeeded", "done earlier"),
+            3: ("succeeded", "done earlier"),
             4: ("succeeded", None),
             5: ("succeeded", None),
         }
@@ -117,7 +117,7 @@ async def test_in_doubt_and_it_happened(path: Path, state: str) -> None:
             sink=lambda one: taken.append((one.id, one.secret_api_token))
         )
         report = await again
-        assert {one.status for one in report} == {"unchanged"}
+        assert {(one.status, one.reason) for one in report} == {("succeeded", "done earlier")}
         assert sandbox.effects["rotate_secret_token", 1] == 1
         assert taken == [(1, Secret(sandbox.environment(1).secret_api_token or ""))]
         assert all(item.done for item in await Journal(path).items())
@@ -174,7 +174,7 @@ async def test_what_is_in_doubt_and_cannot_be_looked_at_stays_in_doubt(path: Pat
             assert len((await elsewhere.each([1], journal=path, adopt=True).rotate_secret_token()).failed) == 1
         (item,) = await Journal(path).items()
         assert item.in_doubt
-        assert len((await environments.each([1], journal=path, adopt=True).rotate_secret_token()).unchanged) == 1
+        assert (await environments.each([1], journal=path, adopt=True).rotate_secret_token()).done_earlier == 1
         assert sandbox.effects["rotate_secret_token", 1] == 1
 
 
@@ -192,7 +192,7 @@ async def test_a_delete_in_doubt_is_sent_again_and_may_find_it_gone(path: Path) 
         await environments.each([1, 2], journal=path).delete()
         rewrite(path, "UPDATE items SET state = 'intended' WHERE environment = 1")
         report = await environments.each([1, 2, 3], journal=path).delete()
-        assert {one.ref.id: one.status for one in report} == {1: "succeeded", 2: "unchanged", 3: "succeeded"}
+        assert {one.ref.id: one.reason for one in report.succeeded} == {1: None, 2: "done earlier", 3: None}
         assert not sandbox.environment_ids
 
 
@@ -203,7 +203,7 @@ async def test_settings_in_doubt_are_compared(path: Path) -> None:
         sandbox.environment(2).settings["timezone"] = "UTC"
         sandbox.calls.clear()
         report = await environments.each([1, 2, 3], journal=path).update(BERLIN)
-        assert {one.ref.id: one.status for one in report} == {1: "unchanged", 2: "succeeded", 3: "unchanged"}
+        assert {one.ref.id: one.reason for one in report.succeeded} == {1: "done earlier", 2: None, 3: "done earlier"}
         assert calls(sandbox) == {"retrieve": 3, "update": 1}
         items = {item.environment: item for item in await Journal(path).items()}
         assert all(item.before == {"timezone": {"value": "UTC"}} for item in items.values())
@@ -218,7 +218,7 @@ async def test_a_plan_in_doubt_is_compared_and_skipped_where_it_is_stale(path: P
         sandbox.environment(3).settings["timezone"] = "Asia/Tokyo"
         report = await environments.apply(plan, journal=path)
         assert {one.ref.id: (one.status, one.reason) for one in report} == {
-            1: ("unchanged", "already done"),
+            1: ("succeeded", "done earlier"),
             2: ("succeeded", None),
             3: ("skipped", "stale"),
         }
@@ -243,7 +243,7 @@ async def test_a_function_of_the_environment_is_recorded_too(path: Path) -> None
             return TeamSettings(name=f"No {ref.id}")
 
         (await environments.each([1, 2], journal=path).update(named)).raise_for_failures()
-        assert len((await environments.each([1, 2], journal=path).update(named)).unchanged) == 2
+        assert (await environments.each([1, 2], journal=path).update(named)).done_earlier == 2
         (await environments.undo(path)).raise_for_failures()
         assert sandbox.environment(2).settings["name"] == "Environment 0002"
 
@@ -266,7 +266,8 @@ async def test_a_function_that_asks_for_something_else_is_refused(path: Path) ->
             assert [one.ref.id for one in report.skipped] == [3]
         assert not sandbox.calls
         assert {item.environment: item.state for item in await Journal(path).items()} == {1: "succeeded", 2: "intended"}
-        assert len((await environments.each([1, 2, 3], journal=path).update(lambda ref: BERLIN)).succeeded) == 1
+        again = await environments.each([1, 2, 3], journal=path).update(lambda ref: BERLIN)
+        assert (len(again.succeeded), again.done_earlier) == (3, 2)
 
 
 async def test_what_a_function_found_as_desired_is_looked_at_again(path: Path) -> None:
@@ -320,7 +321,7 @@ async def test_resuming_keeps_only_what_is_left_in_memory(path: Path) -> None:
         assert path.stat().st_size > 11_000_000
         tracemalloc.start()
         try:
-            assert len((await environments.each([1, 2], journal=path).update(BERLIN)).unchanged) == 2
+            assert (await environments.each([1, 2], journal=path).update(BERLIN)).done_earlier == 2
             async with environments.undo(path, concurrency=1) as outcomes:
                 await anext(outcomes)
             _, peak = tracemalloc.get_traced_memory()
@@ -352,8 +353,8 @@ async def test_another_host_credential_endpoint_or_body_is_refused(path: Path) -
             with pytest.raises(JournalError, match="adopt=True"):
                 await environments.each([1], journal=path).update(BERLIN)
             assert not sandbox.calls
-            assert len((await environments.each([1], journal=path, adopt=True).update(BERLIN)).unchanged) == 1
-            assert len((await environments.each([1], journal=path).update(BERLIN)).unchanged) == 1
+            assert (await environments.each([1], journal=path, adopt=True).update(BERLIN)).done_earlier == 1
+            assert (await environments.each([1], journal=path).update(BERLIN)).done_earlier == 1
         names = [
             (run.name, run.endpoint, run.counts["succeeded"] + run.counts["unchanged"]) for run in await Journal(path).runs()
         ]
@@ -394,7 +395,7 @@ async def test_one_run_at_a_time(path: Path) -> None:
         # It is free again, also after it was refused for what it is.
         with pytest.raises(JournalError, match="is another one"):
             await environments.each([1], journal=journal).reset_token()
-        assert len((await environments.each([1], journal=journal).rotate_secret_token()).unchanged) == 1
+        assert (await environments.each([1], journal=journal).rotate_secret_token()).done_earlier == 1
 
 
 async def test_what_is_going_on_is_not_undone_meanwhile(path: Path) -> None:
@@ -645,7 +646,7 @@ async def test_a_main_file_without_its_log_is_refused(path: Path, resumed_before
         assert sandbox.effects["rotate_secret_token", 1] == 1
         # The one that was closed needs no log.
         shutil.copy(path, copy)
-        assert len((await environments.each([1, 2], journal=copy).rotate_secret_token()).unchanged) == 2
+        assert (await environments.each([1, 2], journal=copy).rotate_secret_token()).done_earlier == 2
 
 
 async def test_a_log_that_is_there_when_opening_fails_is_there_afterwards(path: Path) -> None:
@@ -834,7 +835,7 @@ async def test_an_outcome_that_cannot_be_written_stays_in_doubt(path: Path) -> N
         rewrite(path, "DROP TRIGGER full")
         assert {item.environment: item.in_doubt for item in await Journal(path).items()} == {1: False, 2: True}
         report = await environments.each([2, 3], journal=path).rotate_secret_token()
-        assert {one.ref.id: one.status for one in report} == {2: "unchanged", 3: "succeeded"}
+        assert {one.ref.id: one.reason for one in report.succeeded} == {2: "done earlier", 3: None}
         assert sandbox.effects["rotate_secret_token", 2] == 1
 
 

@@ -21,6 +21,8 @@ from aioposthog_env import (
     Journal,
     JournalError,
     Plan,
+    RateLimit,
+    RateLimiter,
     Sandbox,
     SettingsNotAppliedError,
     StateChangedError,
@@ -414,7 +416,7 @@ async def test_a_verification_that_cannot_read_says_that_the_settings_were_chang
     async with Sandbox(1) as sandbox, connect(sandbox, routes="project") as environments:
         plan = await environments.plan(TeamSettings(timezone="Europe/Berlin"), [1])
         sandbox.answer_next("retrieve", 500, b"x", times=9)
-        report = await environments.apply(plan, verify=True, journal=journal)
+        report = await environments.apply(plan, verify=True, journal=journal, max_age=600)
         (failed,) = report.failed
         assert failed.error is not None
         assert failed.error.action_done
@@ -423,8 +425,8 @@ async def test_a_verification_that_cannot_read_says_that_the_settings_were_chang
         assert [item.state for item in await Journal(journal).items()] == ["unfinished"]
         sandbox.clear_faults()
         (done,) = await environments.apply(plan, verify=True, journal=journal)
-        assert (done.status, sandbox.effects["update", 1]) == ("unchanged", 1)
-        assert [item.state for item in await Journal(journal).items()] == ["unchanged"]
+        assert (done.status, done.reason, sandbox.effects["update", 1]) == ("succeeded", "done earlier", 1)
+        assert [item.state for item in await Journal(journal).items()] == ["succeeded"]
 
 
 async def test_a_canary_that_was_skipped_is_no_success_to_go_on_with() -> None:
@@ -439,7 +441,8 @@ async def test_a_canary_that_was_skipped_is_no_success_to_go_on_with() -> None:
         assert (await environments.apply(gone, canary=1)).stopped_by is not None
         # Trying it out stops nothing.
         report = await environments.apply(plan, canary=1, dry_run=True)
-        assert {one.reason for one in report} == {"dry run"}
+        assert [one.reason for one in report] == ["stale", "stale", "dry run", "dry run", "dry run"]
+        assert report.stopped_by is None
 
 
 async def test_a_canary_that_fails_stops_the_rest() -> None:
@@ -454,15 +457,72 @@ async def test_a_canary_that_fails_stops_the_rest() -> None:
         assert report.counts == {"succeeded": 6, "unchanged": 4, "failed": 0, "unknown": 0, "skipped": 0}
 
 
-async def test_a_dry_run_sends_nothing(tmp_path: Path) -> None:
-    async with Sandbox(4, lacking_anonymize_ips=3) as sandbox, connect(sandbox) as environments:
-        plan = await environments.plan(TeamSettings(anonymize_ips=True), sandbox.environment_ids)
+async def test_a_dry_run_compares_and_changes_nothing(tmp_path: Path) -> None:
+    async with Sandbox(6, lacking_anonymize_ips=5) as sandbox, connect(sandbox, routes="project") as environments:
+        settings = TeamSettings(anonymize_ips=True, timezone="Europe/Berlin")
+        await environments.update(6, settings)
+        plan = await environments.plan(settings, [*sandbox.environment_ids, 99])
+        await environments.update(1, TeamSettings(timezone="Asia/Tokyo"))
+        await environments.update(2, settings)
         sandbox.calls.clear()
+        before = dict(sandbox.effects)
         report = await environments.apply(plan, dry_run=True, journal=tmp_path / "run.db")
-        assert {one.reason for one in report.skipped} == {"dry run"}
-        assert len(report.skipped) == 3
-        assert not sandbox.calls
+        assert {one.ref.id: (one.status, one.reason, one.attempts) for one in report} == {
+            1: ("skipped", "stale", 1),
+            2: ("unchanged", "already done", 1),
+            3: ("skipped", "dry run", 1),
+            4: ("skipped", "dry run", 1),
+            5: ("skipped", "dry run", 1),
+            6: ("unchanged", "already done", 0),
+            99: ("skipped", "unreadable", 0),
+        }
+        assert calls(sandbox) == {"retrieve": 5}
+        assert sandbox.effects == before
         assert not (tmp_path / "run.db").exists()
+
+
+async def test_a_dry_run_keeps_the_rate_limit_and_can_be_stopped() -> None:
+    async with Sandbox(10) as sandbox, connect(sandbox, routes="project") as unlimited:
+        plan = await unlimited.plan(TeamSettings(timezone="Europe/Berlin"), sandbox.environment_ids)
+        sandbox.calls.clear()
+        limiter = RateLimiter((RateLimit(4, 3_600.0),))
+        async with connect(sandbox, routes="project", limiter=limiter, enforce_scopes=False) as environments:
+            run = environments.apply(plan, dry_run=True)
+            reasons = list[str | None]()
+            async with run as outcomes:
+                async for outcome in outcomes:
+                    reasons.append(outcome.reason)
+                    if len(reasons) == 4:
+                        run.stop()
+        assert reasons == ["dry run"] * 4 + ["stopped"] * 6
+        assert calls(sandbox) == {"retrieve": 4}
+
+
+async def test_with_a_journal_each_environment_is_compared_right_before_its_write(tmp_path: Path) -> None:
+    async with Sandbox(3, lacking_anonymize_ips=3) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = await environments.plan(TeamSettings(anonymize_ips=True, timezone="Europe/Berlin"), [1, 2, 3])
+        await environments.update(2, TeamSettings(timezone="Asia/Tokyo"))
+        sandbox.calls.clear()
+        report = await environments.apply(plan, journal=tmp_path / "run.db")
+        assert {one.ref.id: (one.status, one.reason) for one in report} == {
+            1: ("succeeded", None),
+            2: ("skipped", "stale"),
+            3: ("succeeded", None),
+        }
+        assert calls(sandbox) == {"retrieve": 3, "update": 2}
+        assert sandbox.environment(2).settings["timezone"] == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize(
+    ("max_age", "reads"), [(None, 1), (0, 1), (timedelta(0), 1), (600, 0), (timedelta(minutes=10), 0), (20, 1)]
+)
+async def test_the_age_that_is_given_counts_also_with_a_journal(max_age: Any, reads: int, tmp_path: Path) -> None:
+    async with Sandbox(1, lacking_anonymize_ips=1) as sandbox, connect(sandbox, routes="project") as environments:
+        plan = old(await environments.plan(TeamSettings(anonymize_ips=True), [1]), 30)
+        sandbox.calls.clear()
+        (done,) = await environments.apply(plan, journal=tmp_path / "run.db", max_age=max_age)
+        assert done.status == "succeeded"
+        assert calls(sandbox)["retrieve"] == reads
 
 
 async def test_stop_after_failures() -> None:
@@ -549,7 +609,7 @@ async def test_plan_apply_and_undo_of_500_environments_return_each_to_its_first_
         sandbox.calls.clear()
         report = await environments.apply(plan, journal=tmp_path / "run.db")
         report.raise_for_failures()
-        assert calls(sandbox) == {"update": len(plan.changing)}
+        assert calls(sandbox) == {"retrieve": len(plan.changing), "update": len(plan.changing)}
         assert len(plan.changing) > 300
         for id, one in wanted.items():
             now = sandbox.environment(id).settings
@@ -561,7 +621,7 @@ async def test_plan_apply_and_undo_of_500_environments_return_each_to_its_first_
         assert calls(sandbox) == {"retrieve": len(plan.changing), "update": len(plan.changing)}
         sandbox.calls.clear()
         again = await environments.undo(tmp_path / "run.db")
-        assert len(again.unchanged) == len(plan.changing)
+        assert again.done_earlier == len(plan.changing)
         assert not sandbox.calls
 
 
@@ -685,23 +745,23 @@ async def test_apply_and_undo_again_and_again(tmp_path: Path) -> None:
         for _ in range(2):
             assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
             assert zones() == ["Europe/Berlin"] * 2
-            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert (await environments.apply(plan, journal=journal)).done_earlier == 2
             assert len((await environments.undo(journal)).succeeded) == 2
             assert zones() == ["UTC"] * 2
-            assert len((await environments.undo(journal)).unchanged) == 2
+            assert (await environments.undo(journal)).done_earlier == 2
             counts = {run.name: run.counts for run in await Journal(journal).runs()}
             assert (counts["main"]["undone"], counts["undo main"]["succeeded"]) == (2, 2)
         for _ in range(2):
             assert len((await environments.undo(journal, run="undo main")).succeeded) == 2
             assert zones() == ["Europe/Berlin"] * 2
-            assert len((await environments.apply(plan, journal=journal)).unchanged) == 2
+            assert (await environments.apply(plan, journal=journal)).done_earlier == 2
             assert len((await environments.undo(journal)).succeeded) == 2
             assert zones() == ["UTC"] * 2
         # The undo of the undo of an undo, whose run is an undo again.
         await environments.undo(journal, run="undo main")
         assert len((await environments.undo(journal, run="undo undo main")).succeeded) == 2
         assert zones() == ["UTC"] * 2
-        assert len((await environments.undo(journal)).unchanged) == 2
+        assert (await environments.undo(journal)).done_earlier == 2
         assert len((await environments.apply(plan, journal=journal)).succeeded) == 2
         assert zones() == ["Europe/Berlin"] * 2
 

@@ -15,6 +15,8 @@ from aioposthog_env import (
     Journal,
     OutcomeUnknownError,
     QueueError,
+    RateLimit,
+    RateLimiter,
     Sandbox,
     StateChangedError,
     TeamSettings,
@@ -62,7 +64,7 @@ async def test_a_rotation_hands_secrets_over_that_were_never_in_redis(valkey: Va
             assert secret is None or secret.encode() not in everything
         # Resumed, nothing is left to do.
         again = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
-        assert (await again.rotate_secret_token(sink=tmp_path / "secrets.jsonl")).counts["unchanged"] == 6
+        assert (await again.rotate_secret_token(sink=tmp_path / "secrets.jsonl")).done_earlier == 6
 
 
 async def test_outcomes_come_as_they_are_and_hold_digests(redis: str) -> None:
@@ -323,3 +325,63 @@ async def test_a_job_that_workers_cannot_read_fails_and_is_not_waited_for(redis:
         assert {id: outcome.status for id, outcome in found.items()} == {1: "failed", 2: "succeeded"}
         assert "Nothing was sent" in str(found[1].error)
         assert sandbox.effects.total() == 1
+
+
+async def test_a_stop_takes_back_the_jobs_that_no_worker_has_begun(redis: str, tmp_path: Path) -> None:
+    journal, settings = tmp_path / "run.db", TeamSettings(timezone="Asia/Tokyo")
+    async with Sandbox(6) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
+        run = environments.each(sandbox.environment_ids, journal=journal, on=Workers(redis)).update(settings)
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await submitted(redis, 6)
+                run.stop()
+
+            tasks.start_soon(stop)
+            with anyio.fail_after(20):
+                report = await run
+        assert [one.reason for one in report] == ["stopped"] * 6
+        assert [(item.state, item.asked, item.in_doubt) for item in await Journal(journal).items()] == [
+            ("skipped", None, False)
+        ] * 6
+        # A worker that comes later finds the messages, and nothing to do.
+        async with working(environments, redis):
+            await anyio.sleep(0.5)
+        assert not [call for call in sandbox.calls if call.endpoint == "update"]
+        # Resumed, everything is done, once.
+        async with working(environments, redis):
+            again = await environments.each(sandbox.environment_ids, journal=journal, on=Workers(redis)).update(settings)
+        assert again.counts["succeeded"] == 6
+        assert [sandbox.effects["update", id] for id in sandbox.environment_ids] == [1] * 6
+
+
+async def test_a_stop_takes_back_the_job_of_a_worker_that_waits_for_the_limit(redis: str, tmp_path: Path) -> None:
+    settings, limiter = TeamSettings(timezone="Asia/Tokyo"), RateLimiter((RateLimit(4, 2.0),))
+    async with (
+        Sandbox(4) as sandbox,
+        logged_in(sandbox, retry=POLICY) as environments,
+        logged_in(sandbox, retry=POLICY, limiter=limiter, routes="project") as theirs,
+    ):
+        run = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis)).update(settings)
+
+        async def stop() -> None:
+            while limiter.statistics().acquired < 4 or len(sandbox.effects) < 1:
+                await anyio.sleep(0.02)
+            await anyio.sleep(0.3)
+            run.stop()
+
+        async with working(theirs, redis, any_credential=True), anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            with anyio.fail_after(20):
+                report = await run
+            updates = sum(call.endpoint == "update" for call in sandbox.calls)
+            assert report.counts["succeeded"] == updates
+            assert report.counts["skipped"] == 4 - updates > 0
+            assert {one.reason for one in report.skipped} == {"stopped"}
+            assert all(not item.in_doubt for item in await Journal(tmp_path / "run.db").items())
+            # The worker still gets its slots, and the fence lets nothing leave.
+            with anyio.fail_after(20):
+                while limiter.statistics().acquired < 6 or limiter.statistics().in_flight:
+                    await anyio.sleep(0.05)
+            await anyio.sleep(0.3)
+            assert sum(call.endpoint == "update" for call in sandbox.calls) == updates

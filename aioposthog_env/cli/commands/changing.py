@@ -89,7 +89,7 @@ def apply(
     no_journal: Annotated[bool, Parameter(negative="")] = False,
     canary: Annotated[Whole, Parameter(validator=validators.Number(gte=0))] = 0,
     verify: Annotated[bool, Parameter(negative="")] = False,
-    max_age: Annotated[Decimal, Parameter(validator=validators.Number(gte=0))] = 600.0,
+    max_age: Annotated[Decimal | None, Parameter(validator=validators.Number(gte=0))] = None,
     stop_after_failures: Annotated[Whole | None, Parameter(validator=validators.Number(gte=1))] = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     yes: Yes = False,
@@ -119,11 +119,12 @@ def apply(
     verify
         Read each environment again afterwards.
     max_age
-        Seconds after which an environment is read again before it is changed.
+        Read an environment again right before it is changed, if the plan has read it longer ago than so many seconds.
+        Default: 0, or 600 with --no-journal.
     stop_after_failures
         Skip the rest after so many failures.
     dry_run
-        Send nothing.
+        Compare each environment with the plan, and change nothing.
     yes
         Do not ask.
     report
