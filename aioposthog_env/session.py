@@ -51,7 +51,7 @@ from aioposthog_env.errors import (
 )
 from aioposthog_env.exchange import Exchange
 from aioposthog_env.limiter import RateLimiter, shared_limiter
-from aioposthog_env.models.applied import not_applied
+from aioposthog_env.models.comparing import not_applied
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
