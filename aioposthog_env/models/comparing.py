@@ -2,13 +2,14 @@
 
 All values here are JSON as it goes over the wire. There are two questions:
 
-* ``same``: do two values mean the same state of an environment? They do if they have the same *canonical form*. A digest is made
-  from that form, so two values are the same if and only if their digests are equal. Plans, journals and audits keep digests.
-* ``unsatisfied``: which part of a request does a state not show? An object may hold more keys than were requested, and a null in
-  a request asks for the absence of a key.
+* ``same``: do two values mean the same state of an environment? They do if they have the same *canonical form*. A digest is
+  made from that form, so two values are the same if and only if their digests are equal. Plans, journals and audits keep
+  digests.
+* ``unsatisfied``: which part of a request does a state not show? An object may hold more keys than were requested, and a
+  null in a request asks for the absence of a key.
 
-PostHog ignores silently, with status 200, what its version does not know and what the plan does not include. It also writes some
-values in its own way, which is no difference:
+PostHog ignores silently, with status 200, what its version does not know and what the plan does not include. It also writes
+some values in its own way, which makes no difference:
 
 * ``0.4`` comes back as ``"0.40"``, texts trimmed, ``02:00`` as ``02:00:00``, an empty webhook as null;
 * nulls in lists of sites are dropped;

@@ -102,7 +102,7 @@ def _check_plan(asked: Asked, name: str, value: Any) -> None:
 
 
 _KEPT_BY_SERVER: Final = frozenset(
-    [
+    {
         "widget_public_token",
         "slack_bot_token",
         "slack_team_id",
@@ -119,7 +119,7 @@ _KEPT_BY_SERVER: Final = frozenset(
         "github_enabled",
         "github_integration_id",
         "github_repos",
-    ]
+    }
 )
 """The 16 keys of the conversations settings that the server manages (PostHog 2026-09)."""
 

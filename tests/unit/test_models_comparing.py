@@ -40,6 +40,10 @@ COHORT: dict[str, Any] = {"key": "id", "type": "cohort", "value": 1, "operator":
 MASK = MaskingConfig(mask_all_inputs=True, mask_text_selector=".x")
 
 
+def linked(**parts: Any) -> TeamSettings:
+    return S(session_recording_linked_flag=LinkedFlag(**parts))
+
+
 @pytest.mark.parametrize(
     ("wanted", "got", "era", "names"),
     [
@@ -77,13 +81,13 @@ MASK = MaskingConfig(mask_all_inputs=True, mask_text_selector=".x")
         (S(test_account_filters=[COHORT]), S(test_account_filters=[COHORT | {"value": 2, "cohort_name": "Staff"}]), "D",
          ["test_account_filters"]),
         # newer servers write the flag's current key, older ones keep the key that was written
-        (S(session_recording_linked_flag=LinkedFlag(id=7, key="old")), S(session_recording_linked_flag=LinkedFlag(id=7, key="new")),
+        (linked(id=7, key="old"), linked(id=7, key="new"),
          "D", []),
-        (S(session_recording_linked_flag=LinkedFlag(id=7, key="old")), S(session_recording_linked_flag=LinkedFlag(id=7, key="new")),
+        (linked(id=7, key="old"), linked(id=7, key="new"),
          "UNKNOWN", []),
-        (S(session_recording_linked_flag=LinkedFlag(id=7, key="old")), S(session_recording_linked_flag=LinkedFlag(id=7, key="new")),
+        (linked(id=7, key="old"), linked(id=7, key="new"),
          "B", ["session_recording_linked_flag"]),
-        (S(session_recording_linked_flag=LinkedFlag(id=7, key="a", variant="x")), S(session_recording_linked_flag=LinkedFlag(id=7, key="a")),
+        (linked(id=7, key="a", variant="x"), linked(id=7, key="a"),
          "D", ["session_recording_linked_flag"]),
     ],
 )  # fmt: skip
@@ -274,6 +278,7 @@ def test_digests_do_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> No
     assert digest("extra_settings", value) == digest("extra_settings", dict(reversed(value.items())))
 
 
+FILTERS = st.fixed_dictionaries({"type": st.sampled_from(["cohort", "person"])}, optional={"cohort_name": JSON})
 VALUES = (
     JSON
     | st.floats(allow_nan=False, allow_infinity=False)

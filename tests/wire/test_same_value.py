@@ -35,7 +35,7 @@ async def test_what_the_server_adds_and_rewrites_is_applied_and_no_drift() -> No
 
 
 async def test_a_canary_whose_values_the_server_completes_does_not_stop_the_run() -> None:
-    plain = {"test_account_filters": [], "session_recording_linked_flag": None}
+    plain: dict[str, Any] = {"test_account_filters": [], "session_recording_linked_flag": None}
     async with raw_server(*(environment(id, **plain) for id in (1, 2))) as raw, client(raw.url) as environments:
         plan = await environments.plan(WANTED, [1, 2], concurrency=1)
         raw.answers += [environment(id, **COMPLETED) for id in (1, 1, 2, 2)]
