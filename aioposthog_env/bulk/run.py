@@ -23,7 +23,7 @@ import anyio
 import anyio.abc
 
 from aioposthog_env.bulk.cancelled import is_cancelled
-from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, Status, failure, in_words
+from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, Status, as_value, failure, in_words
 from aioposthog_env.bulk.queued import QueuedRun
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.bulk.sink import Sink
@@ -301,7 +301,7 @@ class BulkRun(Generic[T]):
             with anyio.CancelScope(shield=True):
                 await record.conclude(outcome)
         except JournalError as error:
-            self._stopped_by = self._stopped_by or error
+            self._stopped_by = self._stopped_by or as_value(error)
             return False
         return True
 
@@ -328,7 +328,8 @@ class BulkRun(Generic[T]):
         try:
             result = await self._work(ref)
         except Skip as skip:
-            return Outcome(ref=ref, status="skipped", reason=skip.reason, error=skip.error, **skip.took)
+            error = None if skip.error is None else as_value(skip.error)
+            return Outcome(ref=ref, status="skipped", reason=skip.reason, error=error, **skip.took)
         except PostHogEnvError as error:
             return self._failed(ref, error)
         return Outcome(
