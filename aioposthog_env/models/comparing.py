@@ -37,6 +37,9 @@ from aioposthog_env.models.types import members, step
 Digests: TypeAlias = Mapping[str, str]
 """Setting to a digest of its value. A setting that the server did not show has none."""
 
+_DEEPEST: Final = 100
+"""Levels of nesting that are compared key by key; no setting of PostHog has as many."""
+
 SENSITIVE: Final = frozenset(name for name, facts in FACTS.items() if facts.secret)
 """Settings whose values a plan or a journal holds as digests only."""
 
@@ -58,7 +61,7 @@ def canonical(name: str, value: JSONValue, era: str = "") -> JSONValue:
     stored = _stored(name, value, era)
     if name not in _OBJECTS:
         return stored
-    held = _without_nulls(stored)
+    held = _walked(stored, nulls=False)
     return None if held == {} and FACTS[name].merge != "replace" else held
 
 
@@ -176,21 +179,22 @@ def _text(value: JSONValue) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
 
-def _missing(requested: JSONValue, shown: JSONValue, path: str) -> Iterator[str]:
+def _missing(requested: JSONValue, shown: JSONValue, path: str, depth: int = _DEEPEST) -> Iterator[str]:
     """Yield the paths of what is requested and not shown. The absence of a key also satisfies a null or an empty object."""
-    if isinstance(requested, dict):
+    if isinstance(requested, dict) and depth:
         held = {} if shown is None and not any(map(_asks, requested.values())) else shown
         if not isinstance(held, dict):
             yield path
             return
         for key, value in requested.items():
             if key in held:
-                yield from _missing(value, held[key], path + step(key))
+                yield from _missing(value, held[key], path + step(key), depth - 1)
             elif _asks(value):
                 yield path + step(key)
-    elif isinstance(requested, list) and isinstance(shown, list) and len(requested) == len(shown):
+    elif isinstance(requested, list) and isinstance(shown, list) and len(requested) == len(shown) and depth:
         # A list is replaced as a whole, so it is named as a whole.
-        if any(True for one, other in zip(requested, shown, strict=True) for _ in _missing(one, other, path)):
+        pairs = zip(requested, shown, strict=True)
+        if any(True for one, other in pairs for _ in _missing(one, other, path, depth - 1)):
             yield path
     elif _text(requested) != _text(shown):
         yield path
@@ -200,27 +204,27 @@ def _asks(value: JSONValue) -> bool:
     return value is not None and value != {}
 
 
-def _without_nulls(value: JSONValue) -> JSONValue:
-    """Return an object without keys that are null, on every level."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
 def _stored(name: str, value: JSONValue, era: str) -> JSONValue:
     """Return a value as the server stores it, without what the server decides by itself."""
     for rule in _RULES.get(name, ()):
         if _may_be(era, rule.eras):
             value = rule.apply(value)
-    return _whole_numbers(value)
+    return _walked(value, nulls=True)
 
 
-def _whole_numbers(value: JSONValue) -> JSONValue:
-    """Return a value in which numbers without a fraction are integers: 1.0 and 1 are one number in JSON."""
-    if isinstance(value, dict):
-        return {key: _whole_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
+def _walked(value: JSONValue, *, nulls: bool, depth: int = _DEEPEST) -> JSONValue:
+    """Return a value in which numbers without a fraction are integers: 1.0 and 1 are one number in JSON.
+
+    Args:
+        value: The value. What is nested deeper than any setting stays as it is.
+        nulls: Whether objects keep keys that are null.
+        depth: How many levels to go down.
+    """
+    if isinstance(value, dict) and depth:
+        kept = value.items() if nulls else [(key, item) for key, item in value.items() if item is not None]
+        return {key: _walked(item, nulls=nulls, depth=depth - 1) for key, item in kept}
+    if isinstance(value, list) and depth:
+        return [_walked(item, nulls=nulls, depth=depth - 1) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
