@@ -1,4 +1,4 @@
-"""Files in YAML, TOML or JSON as plain values, with the places of their keys, so that what is wrong is told by its line."""
+"""Files in YAML, TOML or JSON as plain values, with the places of their keys, so that errors name the line."""
 
 import json
 import re
@@ -124,7 +124,7 @@ class _YamlReader:
         """Read the whole text.
 
         Raises:
-            _SyntaxProblem: It holds what no file of settings needs: aliases, tags, several documents, keys that are no text.
+            _SyntaxProblem: It holds what no file of settings needs: aliases, tags, several documents, keys that are not texts.
             YAMLError: It is not YAML.
         """
         from ruamel.yaml import events

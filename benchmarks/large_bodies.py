@@ -1,4 +1,4 @@
-"""How long the event loop waits while a response of 16 MiB is decoded, and how much memory that takes beside the body.
+"""How long the event loop waits while a response of 16 MiB is decoded, and how much more memory that takes.
 
 Each kind of body makes the decoder work in another way: values without number, as many as are allowed, one giant text.
 """

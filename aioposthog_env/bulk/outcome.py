@@ -34,7 +34,7 @@ class Outcome(Generic[T_co]):
         value: What the call returned; None unless it succeeded.
         error: Why it failed, is unknown, or was skipped. It has no traceback: the frames would keep whole response bodies
             alive as long as the report.
-        not_applied: Settings that the server did not take although the call itself happened.
+        not_applied: Settings, and keys inside settings, that the server did not take although the call itself happened.
         attempts: Requests sent for this environment.
         waited: Seconds spent waiting, for the rate limit and between attempts.
         digests: What was changed, as digests, where a worker made the call: then there is no value.

@@ -216,7 +216,7 @@ def _walked(value: JSONValue, *, nulls: bool, depth: int = _DEEPEST) -> JSONValu
     """Return a value in which numbers without a fraction are integers: 1.0 and 1 are one number in JSON.
 
     Args:
-        value: The value. What is nested deeper than any setting stays as it is.
+        value: The value. Parts that are nested deeper than any setting stay as they are.
         nulls: Whether objects keep keys that are null.
         depth: How many levels to go down.
     """

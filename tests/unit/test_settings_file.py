@@ -200,13 +200,14 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 @given(JSON, st.booleans())
 def test_any_value_is_read_as_the_loader_of_ruamel_reads_it(value: Any, flow: bool) -> None:
     yaml: Any = YAML(typ="safe", pure=True)
+    reference: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = flow
     written = io.StringIO()
     yaml.dump(value, written)
     with TemporaryDirectory() as folder:
         read = read_document(write(Path(folder), written.getvalue())).value
     # Not the value itself: ruamel.yaml writes `?0` as a key in a way that it reads as `0`.
-    assert read == YAML(typ="safe", pure=True).load(written.getvalue())
+    assert read == reference.load(written.getvalue())
 
 
 def test_values_of_a_key_that_stands_twice_are_not_shown(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ WRITABLE = [
 @given(st.sets(st.sampled_from(WRITABLE), min_size=1))
 async def test_writable_conversation_keys_that_the_server_ignored_are_named(keys: set[str]) -> None:
     stored = {"conversations_settings": {"slack_enabled": True, "widget_public_token": "w"} | dict.fromkeys(WRITABLE, "old")}
-    wanted = TeamSettings(conversations_settings={"slack_enabled": False} | dict.fromkeys(keys, "new"))
+    wanted = TeamSettings(conversations_settings={"slack_enabled": False, **dict.fromkeys(keys, "new")})
     async with raw_server(default=environment(42, **stored)) as raw, client(raw.url) as environments:
         plan = await environments.plan(wanted, [42])
         assert [change.name for one in plan for change in one.changes] == ["conversations_settings"]
