@@ -56,6 +56,9 @@ async def test_a_report_keeps_no_body_of_a_response(run: Run, answer: Answer, st
         raw_server(default=answer) as raw,
         AsyncEnvironments(raw.url, auth=PersonalAPIKey("phx_" + "k" * 43), **options) as client,
     ):
+        # With the generation known, no error is made and dropped on the way, which the search for secrets would keep.
+        raw.answers.append(http(200, b'{"id": 1, "name": "Shop", "is_pending_deletion": false}'))
+        await client.retrieve(1)
         if run is not apply_late:
             (tmp_path / "first").mkdir()
             await run(client, raw, tmp_path / "first")  # what is made once is there
