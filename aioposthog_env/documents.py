@@ -1,4 +1,4 @@
-"""Files in YAML, TOML or JSON as plain values, with the places of their keys, so that what is wrong is told by its line."""
+"""Files in YAML, TOML or JSON as plain values, with the places of their keys, so that errors name the line."""
 
 import json
 import re
@@ -73,49 +73,132 @@ class _SyntaxProblem(Exception):  # noqa: N818  never leaves this module
 
 def _read_yaml(text: str) -> Document:
     try:
-        from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
-        from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
     except ModuleNotFoundError:
         raise ConfigurationError("YAML files need the extra: pip install 'aioposthog-env[cli]'") from None
     try:
-        yaml: Any = YAML(typ="rt", pure=True)
-        depth = 0
-        for event in yaml.parse(text):
-            # An alias may hold itself, or multiply; a file of settings needs none.
-            if isinstance(event, AliasEvent):
-                raise _SyntaxProblem(f"line {cast('Any', event).start_mark.line + 1}: aliases (*name) are not taken")
-            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise _SyntaxProblem("it is nested too deep")
-        loaded = yaml.load(text)
+        return _YamlReader(text).read()
     except (YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-        # Of a key that stands twice, ruamel.yaml quotes both values, which may be secrets.
-        said = str(getattr(error, "problem", None) or "not YAML").splitlines()[0].partition(" with value ")[0]
-        raise _SyntaxProblem(f"{where}{said}") from None
-    places: dict[Steps, tuple[int, int]] = {}
-    return Document(_plain(loaded, (), places), places, text)
+        said = str(getattr(error, "problem", None) or "not YAML").splitlines()[0]
+        raise _SyntaxProblem(f"{'' if mark is None else _place(mark)}{said}") from None
 
 
-def _plain(value: Any, steps: Steps, places: dict[Steps, tuple[int, int]]) -> object:
-    """A value of ruamel.yaml as plain JSON, with the places of its keys."""
-    if isinstance(value, Mapping):
-        mapping = cast("Any", value)
-        # A key that was merged in stands elsewhere.
-        for key, place in cast("dict[Any, Any]", mapping.lc.data or {}).items():
-            places[*steps, str(key)] = (place[0], place[1])
-        return {str(key): _plain(item, (*steps, str(key)), places) for key, item in mapping.items()}
-    if isinstance(value, list):
-        items = cast("Any", value)
-        for number in range(len(items)):
-            places[*steps, number] = items.lc.item(number)
-        return [_plain(item, (*steps, number), places) for number, item in enumerate(items)]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: "
+
+
+@attrs.define
+class _Open:
+    """A mapping or a list whose end has not come yet.
+
+    Attributes:
+        holder: What is in it so far.
+        steps: The way to it.
+        key: The key of a mapping that waits for its value.
+    """
+
+    holder: dict[str, object] | list[object]
+    steps: Steps
+    key: str | None = None
+
+
+class _YamlReader:
+    """Builds plain values from the events of ruamel.yaml's parser, in one pass and with the places of keys.
+
+    The loaders of ruamel.yaml that know places also keep comments, in a time that grows with the square of their length: 1 MB
+    takes 20 s and more. The parser for plain values skips comments.
+    """
+
+    def __init__(self, text: str) -> None:
+        from ruamel.yaml import YAML
+
+        self._text = text
+        self._yaml: Any = YAML(typ="safe", pure=True)
+        self._root: object = None
+        self._open: list[_Open] = []
+        self._places: dict[Steps, tuple[int, int]] = {}
+        self._resolved: dict[str, object] = {}
+
+    def read(self) -> Document:
+        """Read the whole text.
+
+        Raises:
+            _SyntaxProblem: It holds what no file of settings needs: aliases, tags, several documents, keys that are not texts.
+            YAMLError: It is not YAML.
+        """
+        from ruamel.yaml import events
+
+        documents = 0
+        for event in self._yaml.parse(self._text):
+            if isinstance(event, events.ScalarEvent):
+                self._scalar(event)
+            elif isinstance(event, events.CollectionStartEvent):
+                self._begin(event, {} if isinstance(event, events.MappingStartEvent) else [])
+            elif isinstance(event, events.CollectionEndEvent):
+                self._open.pop()
+            elif isinstance(event, events.AliasEvent):
+                # An alias may hold itself, or multiply.
+                raise _SyntaxProblem(f"line {cast('Any', event).start_mark.line + 1}: aliases (*name) are not taken")
+            elif isinstance(event, events.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise _SyntaxProblem(f"{_place(cast('Any', event).start_mark)}a second document begins")
+        return Document(self._root, self._places, self._text)
+
+    def _begin(self, event: Any, holder: dict[str, object] | list[object]) -> None:
+        if event.tag is not None:
+            raise _SyntaxProblem(f"{_place(event.start_mark)}tags (!name) are not taken")
+        if len(self._open) >= _DEEPEST:
+            raise _SyntaxProblem("it is nested too deep")
+        around = self._open[-1] if self._open else None
+        if around is not None and around.key is None and isinstance(around.holder, dict):
+            raise _SyntaxProblem(f"{_place(event.start_mark)}a key must be a text")
+        self._open.append(_Open(holder, self._put(holder, event.start_mark)))
+
+    def _scalar(self, event: Any) -> None:
+        around = self._open[-1] if self._open else None
+        if around is None or around.key is not None or isinstance(around.holder, list):
+            self._put(self._value(event), event.start_mark)
+            return
+        key = str(event.value)
+        if key in around.holder:
+            raise _SyntaxProblem(f"{_place(event.start_mark)}found duplicate key {key!r}")
+        self._places[*around.steps, key] = (event.start_mark.line, event.start_mark.column)
+        around.key = key
+
+    def _put(self, value: object, mark: Any) -> Steps:
+        """Put a value where the parser is, and return the way to it."""
+        if not self._open:
+            self._root = value
+            return ()
+        around = self._open[-1]
+        if isinstance(around.holder, list):
+            steps = (*around.steps, len(around.holder))
+            self._places[steps] = (mark.line, mark.column)
+            around.holder.append(value)
+            return steps
+        key, around.key = cast("str", around.key), None
+        around.holder[key] = value
+        return (*around.steps, key)
+
+    def _value(self, event: Any) -> object:
+        """The value of a scalar: what is quoted is a text, anything else is what YAML 1.2 says."""
+        text = str(event.value)
+        if event.tag is not None:
+            raise _SyntaxProblem(f"{_place(event.start_mark)}tags (!name) are not taken")
+        if not event.implicit[0]:
+            return text
+        if text not in self._resolved:
+            from ruamel.yaml.nodes import ScalarNode
+
+            tag = self._yaml.resolver.resolve(ScalarNode, text, event.implicit)
+            node = ScalarNode(tag, text, event.start_mark, event.end_mark)
+            self._resolved[text] = self._yaml.constructor.construct_object(node) if str(tag) in _NO_TEXTS else text
+        return self._resolved[text]
+
+
+_NO_TEXTS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))
 
 
 def _read_toml(text: str) -> Document:

@@ -307,7 +307,7 @@ class SettingsNotAppliedError(PostHogEnvError):
     that its documentation page shows in their body.
 
     Attributes:
-        fields: The settings that differ, sorted.
+        fields: What differs, sorted: settings, and keys inside settings, such as ``session_replay_config.ai_config.opt_in``.
         environment: The environment as the server returned it. For an action, the action itself has happened.
     """
 

@@ -2,12 +2,12 @@
 
 from typing import Any, cast
 
-import msgspec
-
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.era import Era, era_of_payload
 from aioposthog_env.api.routes import Place, RouteMemory, Style, Verdict, candidates, judge, path, probe_of
+from aioposthog_env.errors import DecodeError
+from aioposthog_env.models.converter import decode_keys
 from aioposthog_env.policy.delivery import Answered, Delivery, Failed, Refused, Reply
 from aioposthog_env.sending import Request, Sender
 
@@ -54,8 +54,7 @@ async def probe_styles(
 def learn_era(routes: RouteMemory, reply: Reply, style: Style) -> None:
     """Take note of the generation that an environment's payload tells."""
     try:
-        payload: object = msgspec.json.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        keys = decode_keys(reply.body)
+    except DecodeError:
         return
-    if isinstance(payload, dict):
-        routes.known(era_of_payload(cast("dict[str, Any]", payload), whole=style != "project"))
+    routes.known(era_of_payload(keys, whole=style != "project"))

@@ -44,7 +44,7 @@ from aioposthog_env.api.endpoints import (
 )
 from aioposthog_env.auth import Secret
 from aioposthog_env.errors import OutcomeUnknownError
-from aioposthog_env.models.differences import Digests, differing, digests
+from aioposthog_env.models.comparing import Digests, differing, digests
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.delivery import Failed, Lost, Refused, Throttled

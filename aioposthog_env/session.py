@@ -52,7 +52,7 @@ from aioposthog_env.errors import (
 )
 from aioposthog_env.exchange import Exchange
 from aioposthog_env.limiter import RateLimiter, shared_limiter
-from aioposthog_env.models.applied import not_applied
+from aioposthog_env.models.comparing import not_applied
 from aioposthog_env.models.converter import is_html
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.keys import KeyInfo

@@ -33,8 +33,8 @@ from aioposthog_env.bulk.where import Where
 from aioposthog_env.documents import Document, Steps, read_document
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.harmless import harmless_json
+from aioposthog_env.models.comparing import SENSITIVE
 from aioposthog_env.models.converter import structure, unstructure
-from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings

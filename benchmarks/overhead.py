@@ -8,6 +8,8 @@ The call asks for ingestion restrictions and gets an empty list, so almost nothi
 
 Microseconds differ from machine to machine, and on one that others use. So a yardstick runs in the same rounds: reading 6 KB
 of JSON into a dict, which takes 15 µs on a quiet core of 2.8 GHz.
+
+``large_bodies`` adds what a response of 16 MiB costs.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ from aioposthog_env.api import replies
 from aioposthog_env.api.endpoints import EVENT_INGESTION_RESTRICTIONS
 from aioposthog_env.policy.delivery import Reply
 from aioposthog_env.transport import Transport
+from benchmarks import large_bodies
 from benchmarks.measure import Clock, Rounds, Row, Run, Spent, interleaved, repeated, rows_of, spread
 from benchmarks.payload import payload
 
@@ -178,7 +181,7 @@ def rows(quick: bool) -> list[Row]:
         "down to aiohttp: scopes, limiter, one hook": library(calls, at_aiohttp, limited=True, hooks=(lambda event: None,)),
     }
     taken = interleaved(rivals, rounds)
-    return [*rows_of(taken, floor=None), _work(taken, _TO_TRANSPORT), _work(taken, _TO_AIOHTTP)]
+    return [*rows_of(taken, floor=None), _work(taken, _TO_TRANSPORT), _work(taken, _TO_AIOHTTP), *large_bodies.rows(quick)]
 
 
 def _work(taken: Rounds, name: str) -> Row:

@@ -15,8 +15,8 @@ from aioposthog_env.api import endpoints
 from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.activity import ActivityPage
+from aioposthog_env.models.comparing import SENSITIVE, Digests, digests
 from aioposthog_env.models.converter import encode, unstructure
-from aioposthog_env.models.differences import SENSITIVE, Digests, digests
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction

@@ -31,9 +31,8 @@ from aioposthog_env.errors import (
     SettingsNotAppliedError,
     StateChangedError,
 )
-from aioposthog_env.models.applied import not_applied
+from aioposthog_env.models.comparing import digest, digests, kept_keys, not_applied, same
 from aioposthog_env.models.converter import structure, unstructure
-from aioposthog_env.models.differences import digest, digests, kept_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.models.validation import check, problems_of
@@ -335,7 +334,7 @@ def _previous(item: Item | None, earlier: Item | None, environment: Environment)
     back.not_kept += sorted(asked.keys() - before.keys())
     for name, was in before.items():
         now = kept({name: shown.get(name)})[name]
-        if now == was:
+        if now == was or ("value" in was and same(name, was["value"], shown.get(name))):
             continue
         # Where the answer was lost, what was asked for tells whether the value is the run's.
         ours = digest(name, shown.get(name)) == after[name] if name in after else holds(name, asked[name], now)

@@ -9,8 +9,8 @@ from typing import Final
 
 import attrs
 
+from aioposthog_env.models.comparing import SENSITIVE, digest
 from aioposthog_env.models.converter import unstructure
-from aioposthog_env.models.differences import SENSITIVE, digest
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue
 

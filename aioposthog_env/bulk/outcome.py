@@ -12,6 +12,7 @@ from aioposthog_env.plural import counted
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=PostHogEnvError)
 
 Reason: TypeAlias = Literal[
     "already done", "done earlier", "stopped", "canary", "stale", "unreadable", "dry run", "too young", "not kept"
@@ -34,8 +35,9 @@ class Outcome(Generic[T_co]):
             ``too young``; ``not kept``. Of one that succeeded: ``done earlier``, by an earlier session of the run, which its
             journal holds. ``docs/safety.md`` tells what to do.
         value: What the call returned; None unless it succeeded in this session.
-        error: Why it failed, is unknown, or was skipped.
-        not_applied: Settings that the server did not take although the call itself happened.
+        error: Why it failed, is unknown, or was skipped. It has no traceback: the frames would keep whole response bodies
+            alive as long as the report.
+        not_applied: Settings, and keys inside settings, that the server did not take although the call itself happened.
         attempts: Requests sent for this environment.
         waited: Seconds spent waiting, for the rate limit and between attempts.
         digests: What was changed, as digests, where a worker made the call: then there is no value.
@@ -60,7 +62,16 @@ class Outcome(Generic[T_co]):
 def failure(ref: EnvironmentRef, error: PostHogEnvError) -> Outcome[object]:
     """The outcome of a call that raised."""
     status: Status = "unknown" if isinstance(error, OutcomeUnknownError) else "failed"
-    return Outcome[object](ref=ref, status=status, error=error, attempts=error.attempts, waited=error.waited)
+    return Outcome[object](ref=ref, status=status, error=as_value(error), attempts=error.attempts, waited=error.waited)
+
+
+def as_value(error: E) -> E:
+    """Return a caught error as a value that may be kept: without its traceback, and without the errors before it.
+
+    Frames hold the responses that they worked on, and the errors of decoders hold what they could not decode.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 @attrs.frozen

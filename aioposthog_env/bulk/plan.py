@@ -21,8 +21,8 @@ from aioposthog_env.api.era import Era
 from aioposthog_env.bulk.atomic_write import replace_file
 from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.harmless import harmless, harmless_json
+from aioposthog_env.models.comparing import SENSITIVE, differing, digests, exact_digest, kept_keys, managed_keys
 from aioposthog_env.models.converter import structure, unstructure
-from aioposthog_env.models.differences import SENSITIVE, differing, digest, digests, kept_keys, managed_keys
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.models.settings import MEMBER_SAFE_FIELDS, TeamSettings
@@ -161,7 +161,7 @@ class Plan:
     def digest(self) -> str:
         """Tells whether two plans would do the same to the same environments."""
         text = [[one.ref.id, [[change.name, change.digest, change.desired] for change in one.changes]] for one in self.changing]
-        return digest("", msgspec.json.decode(msgspec.json.encode(text)))
+        return exact_digest(msgspec.json.decode(msgspec.json.encode(text)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a JSON file that only its owner can read. What was there before stays whole until the new one is.
@@ -269,7 +269,7 @@ def differences(wanted: TeamSettings, environment: Environment, era: Era, read_a
             before=None if name in SENSITIVE else shown.get(name),
             after=None if name in SENSITIVE else asked[name],
             digest=seen.get(name),
-            desired=digest(name, asked[name]),
+            desired=exact_digest(asked[name]),
             sensitive=name in SENSITIVE,
         )
         for name in names
@@ -376,7 +376,7 @@ def _with_secrets(one: EnvironmentPlan, secrets: Secrets) -> EnvironmentPlan:
     for change in one.changes:
         if not change.sensitive or change.name not in wire:
             continue
-        if digest(change.name, wire[change.name]) != change.desired:
+        if exact_digest(wire[change.name]) != change.desired:
             raise ConfigurationError(
                 f"The {change.name} that is given for environment {one.ref.id} is not the one that was planned. Give the "
                 "planned one, by environment id where they differ; or make a new plan."

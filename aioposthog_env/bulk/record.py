@@ -17,9 +17,8 @@ from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
 from aioposthog_env.bulk.outcome import Outcome, Status
 from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError, SettingsNotAppliedError
-from aioposthog_env.models.applied import as_asked
+from aioposthog_env.models.comparing import SENSITIVE, digest, digests, satisfies
 from aioposthog_env.models.converter import unstructure
-from aioposthog_env.models.differences import SENSITIVE, digest, digests
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks, marks
@@ -57,7 +56,7 @@ def still_kept(first: Kept | None, asked: Kept | None, now: Kept) -> Kept:
 def holds(name: str, asked: Mapping[str, JSONValue], now: Mapping[str, JSONValue]) -> bool:
     """Whether a setting has the value that was asked for, both as a journal keeps them."""
     if "value" in asked and "value" in now:
-        return as_asked(name, asked["value"], now["value"])
+        return satisfies(name, asked["value"], now["value"])
     return asked == now
 
 

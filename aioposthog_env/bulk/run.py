@@ -23,7 +23,7 @@ import anyio
 import anyio.abc
 
 from aioposthog_env.bulk.cancelled import is_cancelled
-from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, Status, failure, in_words
+from aioposthog_env.bulk.outcome import BulkReport, Collected, Keep, Outcome, Reason, Status, as_value, failure, in_words
 from aioposthog_env.bulk.queued import QueuedRun
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.bulk.sink import Sink
@@ -221,7 +221,7 @@ class BulkRun(Generic[T]):
     def _stop_by(self, error: PostHogEnvError) -> None:
         """Stop, unless something else has stopped the run before."""
         if self._stopped_by is None:
-            self._stopped_by = error
+            self._stopped_by = as_value(error)
             self._stop.set()
 
     def __aiter__(self) -> AsyncIterator[Outcome[T]]:
@@ -341,11 +341,11 @@ class BulkRun(Generic[T]):
         try:
             result = await self._work(ref)
         except Skip as skip:
-            return Outcome(ref=ref, status="skipped", reason=skip.reason, error=skip.error, **skip.took)
-        except StoppedError as error:
-            return Outcome(
-                ref=ref, status="skipped", reason=self._reason, error=error, attempts=error.attempts, waited=error.waited
-            )
+            error = None if skip.error is None else as_value(skip.error)
+            return Outcome(ref=ref, status="skipped", reason=skip.reason, error=error, **skip.took)
+        except StoppedError as stopped:
+            took: dict[str, Any] = {"attempts": stopped.attempts, "waited": stopped.waited}
+            return Outcome(ref=ref, status="skipped", reason=self._reason, error=as_value(stopped), **took)
         except PostHogEnvError as error:
             return self._failed(ref, error)
         as_desired = result.already_done and result.reason != "done earlier"

@@ -25,7 +25,7 @@ import attrs
 
 from aioposthog_env.bulk.comparisons import COMPARISONS, inside, time_of, value_of
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.models.differences import SENSITIVE
+from aioposthog_env.models.comparing import SENSITIVE
 from aioposthog_env.models.environment import Environment, EnvironmentSummary
 from aioposthog_env.models.fields import wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings

@@ -7,8 +7,8 @@ import msgspec
 
 from aioposthog_env.cli.choice import LONGEST
 from aioposthog_env.errors import ConfigurationError, DecodeError
+from aioposthog_env.models.comparing import SENSITIVE
 from aioposthog_env.models.converter import structure
-from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
 from aioposthog_env.models.validation import check
 from aioposthog_env.settings_file import unknown_keys

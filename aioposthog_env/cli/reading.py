@@ -20,8 +20,8 @@ from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import Part, finish, show_outcomes, watch
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.models.comparing import SENSITIVE
 from aioposthog_env.models.converter import unstructure
-from aioposthog_env.models.differences import SENSITIVE
 from aioposthog_env.models.environment import Environment, EnvironmentSummary
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.plural import counted

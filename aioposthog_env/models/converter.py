@@ -1,6 +1,7 @@
 """Between JSON and the attrs classes: msgspec reads and writes the JSON, ``reading`` makes the classes."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar, cast
@@ -17,6 +18,13 @@ from aioposthog_env.models.types import named, not_json
 
 T = TypeVar("T")
 
+MOST_VALUES: Final = 400_000
+"""How many values a body may hold, where an object counts as five.
+
+The event loop waits while a body is decoded, which takes time per value and not per byte: here at most half a second. A list
+of 10,000 environments holds about 350,000.
+"""
+
 
 def structure(value: JSONValue, kind: type[T]) -> T:
     """Turn a plain JSON value into a class.
@@ -31,7 +39,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     """Read a JSON body into a class.
 
     Raises:
-        DecodeError: Not JSON, not UTF-8, nested too deep, a value of the wrong type, or a missing key.
+        DecodeError: Not JSON, not UTF-8, nested too deep, too many values, a value of the wrong type, or a missing key.
     """
     return structure(_read_json(body), kind)
 
@@ -57,9 +65,21 @@ def decode_object(body: bytes) -> dict[str, JSONValue]:
     return value
 
 
-def _read_json(body: bytes) -> JSONValue:
+def decode_keys(body: bytes) -> Collection[str]:
+    """Read only the keys of a JSON body that is an object; the values are skipped.
+
+    Raises:
+        DecodeError: As for ``decode``.
+    """
+    return cast("dict[str, msgspec.Raw]", _read_json(body, dict[str, msgspec.Raw]))
+
+
+def _read_json(body: bytes, kind: Any = Any) -> JSONValue:
+    # Two bytes for each value that is counted: a small body needs no count.
+    if 2 * len(body) > MOST_VALUES and _values_in(body) > MOST_VALUES:
+        raise DecodeError("the body holds too many values")
     try:
-        return cast("JSONValue", msgspec.json.decode(body))
+        return cast("JSONValue", msgspec.json.decode(body, type=kind))
     except (msgspec.DecodeError, UnicodeDecodeError):
         # Which of the two msgspec raises for bad UTF-8 depends on its version, so the body decides.
         raise DecodeError(_problem(body)) from None
@@ -83,6 +103,11 @@ def is_html(body: bytes) -> bool:
 
 
 _HTML: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.I | re.S)
+
+
+def _values_in(body: bytes) -> int:
+    """Return about how many values a body holds. Commas and brackets inside texts count, too: a guess too high is safe."""
+    return body.count(b",") + body.count(b"[") + 5 * body.count(b"{")
 
 
 def encode(value: JSONValue) -> bytes:

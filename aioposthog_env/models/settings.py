@@ -238,7 +238,7 @@ def _pickled(name: str, value: object) -> object:
     """Secrets pickle without their value; the one among the conversations settings is left out."""
     if name == "conversations_settings" and isinstance(value, dict):
         settings = cast("dict[str, object]", value)
-        return {key: item for key, item in settings.items() if not key.startswith(SERVER_MANAGED_CONVERSATION_KEYS)}
+        return {key: item for key, item in settings.items() if key not in SERVER_MANAGED_CONVERSATION_KEYS}
     return value
 
 
@@ -246,9 +246,28 @@ def _shown(name: str, value: object) -> str:
     return keys_only(value) if name == "conversations_settings" and value is not None else repr(value)
 
 
-SERVER_MANAGED_CONVERSATION_KEYS: Final = ("widget_public_token", "slack_", "teams_")
-"""Beginnings of the keys of ``conversations_settings`` that the server keeps for itself: it drops them when they are
-written, and the token is among them."""
+SERVER_MANAGED_CONVERSATION_KEYS: Final = frozenset(
+    {
+        "widget_public_token",
+        "slack_bot_token",
+        "slack_team_id",
+        "slack_enabled",
+        "slack_scopes",
+        "email_enabled",
+        "teams_enabled",
+        "teams_tenant_id",
+        "teams_team_id",
+        "teams_team_name",
+        "teams_channel_id",
+        "teams_channel_name",
+        "teams_channels",
+        "github_enabled",
+        "github_integration_id",
+        "github_repos",
+    }
+)
+"""The keys of ``conversations_settings`` that the server keeps for itself (PostHog 2026-09): it drops them when they are
+written, and two tokens are among them. Users may write every other key."""
 
 
 FACTS: Final[Mapping[str, FieldFacts]] = {field.name: field.metadata["facts"] for field in attrs.fields(TeamSettings)}

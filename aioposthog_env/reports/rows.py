@@ -6,9 +6,8 @@ from typing import Any
 from aioposthog_env.bulk.outcome import BulkReport, Outcome
 from aioposthog_env.bulk.plan import FieldChange, Plan
 from aioposthog_env.errors import OutcomeUnknownError
-from aioposthog_env.models.applied import as_asked, rewritten
+from aioposthog_env.models.comparing import SENSITIVE, digest, satisfies
 from aioposthog_env.models.converter import unstructure
-from aioposthog_env.models.differences import SENSITIVE, digest
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.reports.advice import advice_of
@@ -113,10 +112,8 @@ def _wanted(name: str, value: JSONValue) -> JSONValue:
 
 def _held(name: str, value: JSONValue, wanted: Mapping[str, JSONValue]) -> JSONValue:
     if name in SENSITIVE:
-        same = name not in wanted or wanted[name] == digest(name, value) or as_asked(name, wanted[name], value)
+        same = name not in wanted or wanted[name] == digest(name, value) or satisfies(name, wanted[name], value)
         if value is None:
             return None
         return SECRET if same else OTHER_SECRET
-    if name in wanted and as_asked(name, wanted[name], value):
-        return wanted[name]
-    return rewritten(name, value)
+    return wanted[name] if name in wanted and satisfies(name, wanted[name], value) else value

@@ -85,7 +85,7 @@ def checked(asked: Asked, *, creating: bool) -> dict[str, Any]:
         if name == "primary_dashboard":
             _check_dashboard(asked, values[name])
         if name == "conversations_settings" and is_object(values[name]):
-            values[name] = {key: one for key, one in values[name].items() if not key.startswith(_KEPT_BY_SERVER)}
+            values[name] = {key: one for key, one in values[name].items() if key not in _KEPT_BY_SERVER}
     if rules.null_dashboard_crashes and values.get("primary_dashboard", 0) is None:
         raise crash()
     if any(holds_nul(value) for value in values.values()):
@@ -116,7 +116,27 @@ def _check_plan(asked: Asked, name: str, value: Any) -> None:
         raise denied("Proactive tasks are not available for this organization.")
 
 
-_KEPT_BY_SERVER: Final = ("widget_public_token", "slack_", "teams_")
+_KEPT_BY_SERVER: Final = frozenset(
+    {
+        "widget_public_token",
+        "slack_bot_token",
+        "slack_team_id",
+        "slack_enabled",
+        "slack_scopes",
+        "email_enabled",
+        "teams_enabled",
+        "teams_tenant_id",
+        "teams_team_id",
+        "teams_team_name",
+        "teams_channel_id",
+        "teams_channel_name",
+        "teams_channels",
+        "github_enabled",
+        "github_integration_id",
+        "github_repos",
+    }
+)
+"""The 16 keys of the conversations settings that the server manages (PostHog 2026-09)."""
 
 
 def _check_dashboard(asked: Asked, number: int) -> None:

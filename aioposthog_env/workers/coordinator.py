@@ -34,7 +34,7 @@ from aioposthog_env.api.routes import place_of
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.bulk.record import RunRecord
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError, QueueError
-from aioposthog_env.models.differences import digests
+from aioposthog_env.models.comparing import digests
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks
 from aioposthog_env.redis_address import shown

@@ -14,8 +14,8 @@ from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, StateChangedError
+from aioposthog_env.models.comparing import SENSITIVE, Digests
 from aioposthog_env.models.converter import structure, unstructure
-from aioposthog_env.models.differences import SENSITIVE, Digests
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.recovery import marks

@@ -14,7 +14,7 @@ from aioposthog_env.errors import (
     PostHogEnvError,
     SettingsNotAppliedError,
 )
-from aioposthog_env.models.differences import digests
+from aioposthog_env.models.comparing import digests
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.recovery import BeforeWrite, marks
 from aioposthog_env.session import PostHogSession, Result

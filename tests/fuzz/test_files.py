@@ -29,7 +29,7 @@ from aioposthog_env import (
 from aioposthog_env.settings_file import SettingsFile
 from tests.conftest import connect, logged_in
 from tests.fuzz.test_replies import scalars, values
-from tests.unit.test_settings_file import TOML, YAML
+from tests.unit.test_settings_file import POLICY, TOML
 from tests.unit.test_where import ENVIRONMENT
 
 bounded = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -41,7 +41,7 @@ JSON: Final = json.dumps(
         "ignore": ["surveys_opt_in"],
     }
 )
-FORMS: Final = {"yaml": YAML, "toml": TOML, "json": JSON}
+FORMS: Final = {"yaml": POLICY, "toml": TOML, "json": JSON}
 SUMMARY: Final = EnvironmentSummary(id=42, name="Mine")
 CRAFTED: Final = (
     *("&a", "*a", "!!python/object:os.system", "<<: *a", "---", "\t", "\x00", "\x1b[2J", "{", "}", "[", "]", ": ", "9" * 5_000),

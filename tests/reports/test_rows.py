@@ -29,7 +29,7 @@ from aioposthog_env import (
 from aioposthog_env import errors as all_errors
 from aioposthog_env.api.endpoints import ENDPOINTS
 from aioposthog_env.bulk.outcome import Reason, Status
-from aioposthog_env.models.differences import SENSITIVE, digest
+from aioposthog_env.models.comparing import SENSITIVE, digest
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.reports import Report, ReportChange, write_report
 from aioposthog_env.reports.advice import advice_of

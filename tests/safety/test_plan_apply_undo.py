@@ -207,7 +207,7 @@ def test_a_long_value_is_shown_shortened() -> None:
 
 async def test_keys_that_the_server_keeps_for_itself_and_settings_it_does_not_show_are_noted() -> None:
     async with Sandbox(1) as sandbox:
-        settings = TeamSettings(conversations_settings={"slack_team": "x", "color": "red"})
+        settings = TeamSettings(conversations_settings={"slack_team_id": "x", "color": "red"})
         assert ("conversations_settings", "read-only") in await noted(sandbox, settings)
         assert await noted(sandbox, TeamSettings(experiment_recalculation_time="02:00")) == [
             ("experiment_recalculation_time", "not shown")

@@ -17,7 +17,7 @@ from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.harmless import harmless_json
 from aioposthog_env.models.activity import ActivityEntry, ActivityPage
 from aioposthog_env.models.configs import TriggerGroup, TriggerGroups
-from aioposthog_env.models.converter import decode, decode_list, encode, structure, unstructure
+from aioposthog_env.models.converter import MOST_VALUES, decode, decode_keys, decode_list, encode, structure, unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentPage, EnvironmentSummary
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.models.keys import KeyInfo
@@ -201,9 +201,9 @@ def test_what_is_not_utf8_is_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_a_body_100_000_levels_deep_is_an_error(opening: bytes) -> None:
+def test_a_body_30_000_levels_deep_is_an_error(opening: bytes) -> None:
     with pytest.raises(DecodeError, match="too deep"):
-        decode(opening * 100_000, Environment)
+        decode(opening * 30_000, Environment)
 
 
 @pytest.mark.parametrize("body", [b"null", b"5", b"[]", b'"x"', b"true"])
@@ -211,6 +211,55 @@ def test_a_body_of_another_type_is_an_error(body: bytes) -> None:
     with pytest.raises(DecodeError, match="expected a Environment") as caught:
         decode(body, Environment)
     assert caught.value.path == "$"
+
+
+LISTED: dict[str, Any] = {
+    "id": 1,
+    "name": "Shop",
+    "uuid": "0192f0a0-0000-0000-0000-00000000002a",
+    "organization": "0192f0a0-0000-0000-0000-000000000001",
+    "project_id": 1,
+    "api_token": "phc_" + "a" * 40,
+    "completed_snippet_onboarding": True,
+    "has_completed_onboarding_for": {f"product {number}": True for number in range(10)},
+    "ingested_event": True,
+    "is_demo": False,
+    "timezone": "UTC",
+    "access_control": False,
+    "tags": ["one", "two"],
+}
+
+
+def test_a_page_of_10_000_environments_is_read() -> None:
+    page = msgspec.json.encode({"count": 10_000, "results": [LISTED] * 10_000})
+    assert len(decode(page, EnvironmentPage).results) == 10_000
+
+
+@pytest.mark.parametrize("item", [b"1", b"[]", b"{}", b'""', b'{"a":1}', b'{"a":{"b":[]}}', b'{"product_type":"a"}'])
+@pytest.mark.parametrize("key", [b"product_intents", b"app_urls", b"nobody_knows_it"])
+def test_a_body_of_too_many_values_is_refused_before_it_is_decoded(key: bytes, item: bytes) -> None:
+    many = b'{"id": 1, "name": "Shop", "%s": [%s]}' % (key, b",".join([item] * (MOST_VALUES + 1)))
+    with pytest.raises(DecodeError, match="too many values"):
+        decode(many, Environment)
+    with pytest.raises(DecodeError, match="too many values"):
+        decode_keys(many)
+
+
+def test_a_large_body_of_few_values_is_read() -> None:
+    text = "a" * 2 * MOST_VALUES
+    assert environment(feature_flag_confirmation_message=text).settings.feature_flag_confirmation_message == text
+
+
+def test_the_keys_alone_are_read() -> None:
+    assert set(decode_keys(b'{"id": 1, "more": {"inner": [1, 2]}}')) == {"id", "more"}
+    for wrong in (b"[]", b"5", b"nonsense", b"\xff", b"[" * 100_000):
+        with pytest.raises(DecodeError):
+            decode_keys(wrong)
+
+
+def test_a_thousand_unknown_keys_are_kept() -> None:
+    unknown = {f"unknown {number}": number for number in range(1_000)}
+    assert environment(timezone="UTC", **unknown).extra == unknown
 
 
 def test_a_list_is_expected_where_the_endpoint_gives_one() -> None:

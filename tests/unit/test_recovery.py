@@ -8,7 +8,7 @@ import pytest
 
 from aioposthog_env.api import endpoints
 from aioposthog_env.auth import Secret
-from aioposthog_env.models.differences import digests
+from aioposthog_env.models.comparing import digests
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.policy.delivery import Failed, Lost, Refused, Reply

@@ -1,15 +1,21 @@
 """Files of desired settings: what they mean, and that what is wrong is told with its place."""
 
+import io
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from aioposthog_env import ConfigurationError, Environment, Sandbox, Secret, TeamSettings
+from aioposthog_env.documents import read_document
 from aioposthog_env.settings_file import SettingsFile, dump_settings
 from tests.conftest import connect
 
-YAML = """\
+POLICY = """\
 settings:
   anonymize_ips: true
   timezone: "UTC"
@@ -50,7 +56,7 @@ def environment(id: int, name: str, **settings: Any) -> Environment:
     return Environment(id=id, name=name, settings=TeamSettings(name=name, **settings))
 
 
-@pytest.mark.parametrize(("ending", "text"), [("yaml", YAML), ("toml", TOML)])
+@pytest.mark.parametrize(("ending", "text"), [("yaml", POLICY), ("toml", TOML)])
 def test_later_overrides_win_and_what_is_ignored_is_left_out(
     ending: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +103,13 @@ def test_later_overrides_win_and_what_is_ignored_is_left_out(
         ("settings:\n\ttimezone: UTC\n", "line 2"),
         ("settings: &a\n  modifiers: *a\n", "line 2: aliases (*name) are not taken"),
         ("a: " + "[" * 60 + "]" * 60 + "\n", "nested too deep"),
+        ("settings: {}\n---\nsettings: {}\n", "line 2, column 1: a second document begins"),
+        ("settings:\n  timezone: !!str UTC\n", "line 2, column 13: tags (!name) are not taken"),
+        ("settings: !!map {}\n", "line 1, column 11: tags (!name) are not taken"),
+        ("settings:\n  ? [a, b]\n  : 1\n", "line 2, column 5: a key must be a text"),
+        ("settings:\n  <<: {timezone: UTC}\n", "line 2, column 3: there is no setting '<<'"),
+        ("settings:\n  timezone: 2026-11-30\n", "line 2, column 3: timezone: expected a text"),
+        ("settings: {timezone: UTC, timezone : UTC}\n", "line 1, column 27: found duplicate key 'timezone'"),
         ("", "nothing is in it"),
         ("- 1\n", "the file must be a mapping"),
     ],
@@ -156,6 +169,45 @@ async def test_what_was_written_reads_as_what_is_there(format: Any, tmp_path: Pa
         sandbox.environment(2).settings["timezone"] = "Asia/Tokyo"
         plan = await environments.plan(file.desired, file.ids)
         assert [(one.ref.id, [change.name for change in one.changes]) for one in plan.changing] == [(2, ["timezone"])]
+
+
+@pytest.mark.timeout(15)
+@pytest.mark.parametrize(
+    "comment",
+    ["# " + "x" * 1_000_000 + "\n", "# a line of a comment\n" * 50_000, "\n" * 200_000, "  # indented\n" * 80_000],
+    ids=["one line", "lines", "blank lines", "indented lines"],
+)
+def test_a_comment_of_a_megabyte_is_skipped(comment: str, tmp_path: Path) -> None:
+    # The loaders of ruamel.yaml that keep comments take 20 s and more for each of these.
+    file = SettingsFile.load(write(tmp_path, f"{comment}settings:\n{comment}  timezone: UTC # one more\n{comment}"))
+    assert file.settings == TeamSettings(timezone="UTC")
+
+
+def test_plain_words_are_texts_unless_yaml_1_2_says_otherwise(tmp_path: Path) -> None:
+    text = "[NO, on, 12:30:45, 0o17, 1_000, 0x1F, 1.5, 1e3, ~, null, true, 'true', \"5\", =, <<, '']"
+    found = read_document(write(tmp_path, f"a: {text}\n5: x\ntrue: y\n")).value
+    words = ["NO", "on", "12:30:45", 15, 1000, 31, 1.5, 1000.0, None, None, True, "true", "5", "=", "<<", ""]
+    assert found == {"a": words, "5": "x", "true": "y"}
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.booleans())
+def test_any_value_is_read_as_the_loader_of_ruamel_reads_it(value: Any, flow: bool) -> None:
+    yaml: Any = YAML(typ="safe", pure=True)
+    reference: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = flow
+    written = io.StringIO()
+    yaml.dump(value, written)
+    with TemporaryDirectory() as folder:
+        read = read_document(write(Path(folder), written.getvalue())).value
+    # Not the value itself: ruamel.yaml writes `?0` as a key in a way that it reads as `0`.
+    assert read == reference.load(written.getvalue())
 
 
 def test_values_of_a_key_that_stands_twice_are_not_shown(tmp_path: Path) -> None:

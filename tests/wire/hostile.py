@@ -198,6 +198,7 @@ KINDS: Final = (
         body(lambda asked: asked.good[:-1] + b', "x": ' + b"[" * 900 + b"]" * 900 + b"}"),
         harmless=True,
     ),
+    Kind("300,000 empty lists", body(lambda asked: asked.good[:-1] + b', "x": [' + b"[]," * 300_000 + b"0]}")),
     Kind("bad UTF-8", body(lambda asked: asked.good.replace(b"Mine", b"M\xff\xfe"))),
     Kind("null bytes in the body", body(lambda asked: asked.good.replace(b"Mine", b"M\x00\x00"))),
     Kind("lone surrogates", body(lambda asked: asked.good.replace(b"Mine", b"\\ud800"))),
