@@ -20,7 +20,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import filterfalse
 from types import NoneType
-from typing import Any, Final, TypeAlias, cast, get_args
+from typing import Any, Final, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 from cattrs import Converter
@@ -30,6 +30,8 @@ from aioposthog_env.auth import Secret
 from aioposthog_env.errors import DecodeError
 from aioposthog_env.models.fields import wire_name
 from aioposthog_env.models.types import JSON_TYPES, described, is_json, members, named, step, type_of
+
+T = TypeVar("T")
 
 _Hook: TypeAlias = Callable[[Any, Any], Any]
 """Takes a value and the declared type, as cattrs wants it."""
@@ -264,14 +266,17 @@ def _converting(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
     return convert
 
 
-def read(value: object, kind: Any) -> Any:
+def read(value: object, kind: type[T]) -> T:
     """Turn a plain JSON value into what is declared.
 
     Raises:
         DecodeError: A value of the wrong type, or a missing key.
     """
-    hook: _Hook | None = _hooks(kind).get(type(value), _refuse)
+    hook: _Hook | None = _hooks(cast("Any", kind)).get(type(value), _refuse)
     try:
-        return value if hook is None else hook(value, kind)
+        return cast("T", value if hook is None else hook(value, kind))
     except _Mismatch as error:
-        raise error.as_error() from None
+        problem = error.as_error()
+    # Without the value, and not inside the handler: a traceback with local variables would show secrets of a payload.
+    del value
+    raise problem

@@ -28,6 +28,7 @@ from aioposthog_env.models.configs import (
     WorkflowsConfig,
 )
 from aioposthog_env.models.fields import FieldFacts, JSONValue, keys_only, setting
+from aioposthog_env.redacted import printable_half_built
 
 __all__ = [
     "CONFIG_FIELDS_B",
@@ -58,6 +59,7 @@ def _as_secret(value: Secret | str | None | UnsetType) -> Secret | None | UnsetT
     return Secret(value) if isinstance(value, str) else value
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True, repr=False)
 class TeamSettings:
     """The settings of an environment; see the module for unset and null."""
