@@ -29,6 +29,15 @@ class RedactedBytes(bytes):
         return f"<{len(self)} bytes>"
 
 
+class RedactedBuffer(bytearray):
+    """A response that is still being read, and does not show in a traceback with local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
 def redacted(value: T) -> T:
     """Return an argument so that it does not show in a traceback: it may hold a password, or a key given in the wrong place.
 

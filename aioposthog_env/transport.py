@@ -30,7 +30,7 @@ from yarl import URL
 from aioposthog_env.auth import is_loopback
 from aioposthog_env.errors import ClientStateError, ConfigurationError
 from aioposthog_env.policy.delivery import Lost, NotSent, Reply
-from aioposthog_env.redacted import RedactedBytes, RedactedText, redacted
+from aioposthog_env.redacted import RedactedBuffer, RedactedBytes, RedactedText, redacted
 from aioposthog_env.version import __version__
 
 USER_AGENT: Final = f"aioposthog-env/{__version__}"
@@ -276,7 +276,7 @@ class Transport:
             raise _TooLargeError(f"the body of {length} bytes is larger than max_body={self._max_body}")
         content = response.content
         # A list of pieces would take forty times the memory of what a server sends byte by byte.
-        body = bytearray()
+        body = RedactedBuffer()
         while not content.at_eof():
             if not content.is_eof():
                 patience.renew()

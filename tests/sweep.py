@@ -149,8 +149,13 @@ def with_locals(error: BaseException) -> str:
         lines.append(f"{type(one).__name__}: {one}")
         for frame, line in _frames(one):
             lines.append(f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}")
-            lines += [f"  {name} = {value!r}" for name, value in frame.f_locals.items()]
+            lines += [f"  {name} = {_repr(value)}" for name, value in frame.f_locals.items()]
     return "\n".join(lines)
+
+
+def _repr(value: object) -> str:
+    # A number of more digits than Python prints.
+    return "int" if type(value) is int and value.bit_length() > 10_000 else repr(value)
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:

@@ -5,7 +5,8 @@ server said, and what the server did not say is unset. A setting that a server's
 silently; the comparison of the reply with what was asked finds that.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -230,6 +231,24 @@ class TeamSettings:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, ({name: _pickled(name, value) for name, value in self.set_fields()},)
+
+
+def _hide_arguments(made: Callable[..., None]) -> Callable[..., None]:
+    """An ``__init__`` that turns the secret among its arguments into a ``Secret`` before any of them can be refused.
+
+    Otherwise the traceback of a value that is refused would show the webhook among the local variables.
+    """
+
+    @functools.wraps(made)
+    def __init__(self: TeamSettings, **settings: Any) -> None:  # noqa: N807
+        if "slack_incoming_webhook" in settings:
+            settings["slack_incoming_webhook"] = _as_secret(settings["slack_incoming_webhook"])
+        made(self, **settings)
+
+    return __init__
+
+
+setattr(TeamSettings, "__init__", _hide_arguments(TeamSettings.__init__))  # noqa: B010  no type checker takes an assignment
 
 
 def _unpickled(values: Mapping[str, Any]) -> TeamSettings:

@@ -102,7 +102,9 @@ def test_a_copy_keeps_the_value(copied: Callable[[Any], Any]) -> None:
     assert copied([Secret(VALUE)])[0].reveal() == VALUE
     for credential in (PersonalAPIKey(VALUE, projects=[1]), OAuthToken("pha_" + VALUE), SessionCookie(VALUE, VALUE)):
         assert copied(credential) == credential
-        assert copied(credential).headers(unsafe=True, origin="https://x") == credential.headers(unsafe=True, origin="https://x")
+        assert copied(credential).headers(unsafe=True, origin="https://x") == credential.headers(
+            unsafe=True, origin="https://x"
+        )
 
 
 @pytest.mark.parametrize(
