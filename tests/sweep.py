@@ -154,8 +154,10 @@ def with_locals(error: BaseException) -> str:
 
 
 def _repr(value: object) -> str:
-    # A number of more digits than Python prints.
-    return "int" if type(value) is int and value.bit_length() > 10_000 else repr(value)
+    try:
+        return repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        return "…"
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:

@@ -9,6 +9,7 @@ from cyclopts import Group, Parameter, validators
 Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
 Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
+AllowEnv: TypeAlias = Annotated[list[str], Parameter(negative="")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
 
 CHOICE = Group("Which environments", sort_key=0)
