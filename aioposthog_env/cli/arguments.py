@@ -83,7 +83,9 @@ class OnWorkers:
     queue: Annotated[str, Parameter(group=WORKERS)] = QUEUE
     "The name of that queue."
     allow_insecure: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
-    "Take a queue beyond this machine that asks for no password."
+    "Take a queue beyond this machine that asks for no password or speaks no TLS."
+    allow_open_queue: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
+    "Take a queue of this machine that asks for no password: each user of the machine can then run code as the worker."
 
     @property
     def elsewhere(self) -> bool:

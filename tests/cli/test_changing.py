@@ -376,7 +376,7 @@ def test_the_file_of_the_docs(served: Sandbox, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/very-secret")
     (block,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
     (tmp_path / "policy.yaml").write_text(block)
-    assert run(["plan", "--all", "--settings", str(tmp_path / "policy.yaml")]) == 3
+    assert run(["plan", "--all", "--settings", str(tmp_path / "policy.yaml"), "--allow-env", "SLACK_WEBHOOK"]) == 3
 
 
 def test_the_docs_name_every_command() -> None:
