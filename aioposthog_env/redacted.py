@@ -48,17 +48,20 @@ def redacted(value: T) -> T:
 
 
 def printable_half_built(kind: type[T]) -> type[T]:
-    """Decorate a class so that ``repr`` works while an object of it is being built, as a traceback may show it.
+    """Decorate a class so that an object of it can be printed while it is being built, as a traceback may show it.
 
-    ``repr`` of an object whose ``__init__`` has raised, or that was made by ``__new__`` alone, names the class.
+    ``repr`` and ``str`` of an object whose ``__init__`` has raised, or that was made by ``__new__`` alone, name the class.
     """
-    whole: Callable[[T], str] = kind.__repr__
+    for name in {"__repr__", "__str__"} & vars(kind).keys():
+        setattr(kind, name, _printing(vars(kind)[name]))
+    return kind
 
-    def show(self: T) -> str:
+
+def _printing(whole: Callable[[object], str]) -> Callable[[object], str]:
+    def show(self: object) -> str:
         try:
             return whole(self)
         except AttributeError:
             return f"<{type(self).__name__}, half built>"
 
-    kind.__repr__ = show  # type: ignore[assignment,method-assign]
-    return kind
+    return show

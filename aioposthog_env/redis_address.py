@@ -78,8 +78,9 @@ def _problem_of(url: str, danger: str, variable: str, allow: str, *, allow_insec
 
 
 def is_open_to_local_users(url: str) -> bool:
-    """Whether any user of this machine can write to a server: it listens on loopback, or at a socket that all may write to,
-    and asks for no password.
+    """Whether any user of this machine can write to a server.
+
+    It asks for no password, and listens on loopback or at a socket that all may write to.
 
     Args:
         url: An address that was checked.

@@ -40,6 +40,7 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.validation import problems_of
+from aioposthog_env.redacted import printable_half_built
 
 Format: TypeAlias = Literal["yaml", "toml", "json"]
 _SECTIONS: Final = ("settings", "overrides", "ignore", "environments")
@@ -54,6 +55,7 @@ class Override:
     settings: TeamSettings
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class SettingsFile:
     """Desired settings, for all environments and for some.

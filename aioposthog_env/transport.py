@@ -30,7 +30,7 @@ from yarl import URL
 from aioposthog_env.auth import is_loopback
 from aioposthog_env.errors import ClientStateError, ConfigurationError
 from aioposthog_env.policy.delivery import Lost, NotSent, Reply
-from aioposthog_env.redacted import RedactedBuffer, RedactedBytes, RedactedText, redacted
+from aioposthog_env.redacted import RedactedBuffer, RedactedBytes, RedactedText, printable_half_built, redacted
 from aioposthog_env.version import __version__
 
 USER_AGENT: Final = f"aioposthog-env/{__version__}"
@@ -44,6 +44,7 @@ def _positive(instance: object, attribute: "attrs.Attribute[float]", value: floa
         raise ConfigurationError(f"The {attribute.name} timeout must be a number of seconds above 0, not {value!r}.")
 
 
+@printable_half_built
 @attrs.frozen
 class Timeout:
     """How long one request may take, in seconds.

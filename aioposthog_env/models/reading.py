@@ -28,7 +28,7 @@ from msgspec import UNSET, UnsetType
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.errors import DecodeError
-from aioposthog_env.models.fields import wire_name
+from aioposthog_env.models.fields import UnknownFields, wire_name
 from aioposthog_env.models.types import JSON_TYPES, described, is_json, members, named, step, type_of
 
 T = TypeVar("T")
@@ -161,14 +161,18 @@ def _class_hook(kind: Any) -> _Hook:
         # A newer server always sends some key more than are known, so there is no look first whether it does.
         rest += ["made.settings = read_settings(value, None)", "made.extra = unknown(value, known)"]
     elif "extra" in declared:
-        rest.append("made.extra = {} if known.issuperset(value) else unknown(value, known)")
+        rest.append("made.extra = UnknownFields() if known.issuperset(value) else unknown(value, known)")
     else:
         rest.append("if not known.issuperset(value): refuse_unknown(value, known)")
-    return _generated(kind, names | {"known": known, "unknown": _unknown, "refuse_unknown": _refuse_unknown}, rest)
+    return _generated(
+        kind,
+        names | {"known": known, "unknown": _unknown, "refuse_unknown": _refuse_unknown, "UnknownFields": UnknownFields},
+        rest,
+    )
 
 
-def _unknown(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    return {key: value[key] for key in filterfalse(known.__contains__, value)}
+def _unknown(value: dict[str, Any], known: frozenset[str]) -> UnknownFields:
+    return UnknownFields((key, value[key]) for key in filterfalse(known.__contains__, value))
 
 
 def _refuse_unknown(value: dict[str, Any], known: frozenset[str]) -> None:
@@ -182,7 +186,8 @@ def _building(kind: Any) -> Any:
     end.
     """
     plain = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    return type(kind.__name__, (kind,), {"__slots__": (), **plain})
+    # A traceback may show the object before it has all attributes.
+    return type(kind.__name__, (kind,), {"__slots__": (), **plain, "__repr__": lambda _: f"<{kind.__name__}, half built>"})
 
 
 def _wire_names(kind: Any) -> frozenset[str]:

@@ -5,6 +5,7 @@ server said, and what the server did not say is unset. A setting that a server's
 silently; the comparison of the reply with what was asked finds that.
 """
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
@@ -228,6 +229,12 @@ class TeamSettings:
     def __repr__(self) -> str:
         shown = (f"{name}={_shown(name, value)}" for name, value in self.set_fields())
         return f"TeamSettings({', '.join(shown)})"
+
+    def __copy__(self) -> "TeamSettings":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TeamSettings":
+        return TeamSettings(**copy.deepcopy(dict(self.set_fields()), memo))  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, ({name: _pickled(name, value) for name, value in self.set_fields()},)

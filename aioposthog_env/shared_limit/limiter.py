@@ -14,13 +14,14 @@ from aioposthog_env.errors import ClientStateError, ConfigurationError
 from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
 from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, Slot
-from aioposthog_env.redacted import redacted
+from aioposthog_env.redacted import printable_half_built, redacted
 from aioposthog_env.shared_limit.conversation import Conversation, SharedSlot
 from aioposthog_env.shared_limit.script import Timing
 from aioposthog_env.shared_limit.server import Server
 from aioposthog_env.telemetry import log
 
 
+@printable_half_built
 class RedisRateLimiter(RateLimiter):
     """Lets the requests of many processes through no faster than PostHog takes them from one key.
 

@@ -37,7 +37,7 @@ from aioposthog_env.errors import ConfigurationError, PostHogEnvError, QueueErro
 from aioposthog_env.models.differences import digests
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks
-from aioposthog_env.redacted import redacted
+from aioposthog_env.redacted import printable_half_built, redacted
 from aioposthog_env.redis_address import shown
 from aioposthog_env.session import PostHogSession, Result
 from aioposthog_env.telemetry import log
@@ -58,6 +58,7 @@ _NEAR: Final = 5.0
 """Seconds that an intent may be written down after its job's hash was begun."""
 
 
+@printable_half_built
 class Workers:
     """A task queue whose workers make the calls of a bulk run: ``each(refs, on=Workers(url))`` or ``apply(plan, on=…)``.
 

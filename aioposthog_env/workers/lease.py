@@ -39,8 +39,8 @@ from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import Doubt, Marks
-from aioposthog_env.workers import answers
 from aioposthog_env.redacted import redacted
+from aioposthog_env.workers import answers
 from aioposthog_env.workers.connection import KEEP, checked_url, connect
 from aioposthog_env.workers.item import WorkItem
 

@@ -1,8 +1,8 @@
 """What is written, in each form, whatever the texts are that it is made of."""
 
-import errno
 import base64
 import csv
+import errno
 import hashlib
 import io
 import json
