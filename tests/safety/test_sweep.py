@@ -55,7 +55,8 @@ def test_a_secret_in_a_local_variable_is_found(holding: Callable[[str], object],
     secret = issued()
     # In a frame that is not one of the tests': those hold what they plant.
     names: dict[str, Any] = {"ConfigurationError": ConfigurationError, "holding": holding}
-    source = "def refuse(secret):\n    held = holding(secret)\n    del secret\n    raise ConfigurationError('no')"
+    # Each with a constant of its own, since few errors of one way are looked at.
+    source = f"def refuse(secret):\n    held, way = holding(secret), {secret[:8]!r}\n    del secret\n    raise ConfigurationError('no')"
     exec(compile(source, "ours.py", "exec"), names)
     assert sweep.look(None) == []
     with pytest.raises(ConfigurationError):
