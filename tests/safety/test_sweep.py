@@ -57,7 +57,8 @@ def test_a_secret_in_a_local_variable_is_found(holding: Callable[[str], object],
     # In a frame that is not one of the tests': those hold what they plant.
     names: dict[str, Any] = {"ConfigurationError": ConfigurationError, "holding": holding}
     # Each with a constant of its own, since few errors of one way are looked at.
-    source = f"def refuse(secret):\n    held, way = holding(secret), {uuid.uuid4().hex!r}\n    del secret\n    raise ConfigurationError('no')"
+    first = f"def refuse(secret):\n    held, way = holding(secret), {uuid.uuid4().hex!r}\n"
+    source = f"{first}    del secret\n    raise ConfigurationError('no')"
     exec(compile(source, "ours.py", "exec"), names)
     assert sweep.look(None) == []
     with pytest.raises(ConfigurationError):
