@@ -11,6 +11,7 @@ from aioposthog_env.api.scopes import SESSION_KIND, Grant, missing, needed_for_u
 from aioposthog_env.errors import PostHogEnvError
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.settings import CONFIG_FIELDS_B
+from aioposthog_env.redacted import printable_half_built
 
 _ADMIN: Final = 8
 """``effective_membership_level`` of an admin; 1 is a member, 15 an owner."""
@@ -18,6 +19,7 @@ _ADMIN: Final = 8
 Verdict: TypeAlias = Literal["allowed", "refused", "unknown"]
 
 
+@printable_half_built
 @attrs.frozen
 class EndpointAccess:
     """Whether the credential's kind, scopes and limits let it make one kind of call.
@@ -33,6 +35,7 @@ class EndpointAccess:
     reason: str
 
 
+@printable_half_built
 @attrs.frozen
 class EnvironmentAccess:
     """Whether one environment can be read.
@@ -51,6 +54,7 @@ class EnvironmentAccess:
     error: PostHogEnvError | None = None
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class AccessReport:
     """What a credential may do.

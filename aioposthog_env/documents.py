@@ -23,9 +23,9 @@ _DEEPEST: Final = 50
 class Document:
     """What a file holds, as plain JSON, and where its keys stand."""
 
-    value: object
+    value: object = attrs.field(repr=False)
     places: Mapping[Steps, tuple[int, int]]
-    text: str
+    text: str = attrs.field(repr=False)
 
     def place(self, steps: Steps) -> str:
         """Line and column of a key, as far as they are known."""

@@ -32,6 +32,7 @@ from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages, list_all
 from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.retry import RetryPolicy
+from aioposthog_env.redacted import redacted
 from aioposthog_env.sending import Limiter
 from aioposthog_env.session import PostHogSession
 from aioposthog_env.telemetry import Hook
@@ -87,6 +88,8 @@ class AsyncEnvironments:
         allow_insecure_http: bool = False,
         hooks: Sequence[Hook] = (),
     ) -> None:
+        # A key or a password may have been given in the wrong place, and a traceback shows arguments.
+        host, auth, limiter, proxy = redacted(host), redacted(auth), redacted(limiter), redacted(proxy)
         self._session = PostHogSession(
             host,
             auth=auth,

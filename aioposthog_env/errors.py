@@ -79,12 +79,16 @@ class PostHogEnvError(Exception):
         no_effect: A write was sent, and the server certainly did not do it: each time it was refused, or never arrived.
     """
 
+    # Class attributes for an error that is half built, which a traceback may show.
+    message: str = ""
+    endpoint: str | None = None
+    environment_id: int | None = None
     action_done: bool = False
     no_effect: bool = False
 
     def __init__(self, message: str, *, endpoint: str | None = None, environment_id: int | None = None) -> None:
         super().__init__(message)
-        self.message: str = message
+        self.message = message
         self.endpoint = endpoint
         self.environment_id = environment_id
         self.attempts: int = 0
@@ -287,6 +291,8 @@ class DecodeError(PostHogEnvError):
     Attributes:
         path: Where in the body, such as ``$.app_urls[2]``.
     """
+
+    path: str = "$"
 
     def __init__(self, message: str, *, path: str = "$") -> None:
         super().__init__(message)

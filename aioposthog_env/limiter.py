@@ -22,11 +22,13 @@ import attrs
 from aioposthog_env.errors import RateLimitWaitTooLong
 from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, RateLimitState, Slot
+from aioposthog_env.redacted import printable_half_built
 
 _MARGIN: Final = 0.001
 """Timers may fire a hair early; a task that wakes before its time would only sleep again."""
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class RateLimiterStatistics:
     """A snapshot of a limiter.

@@ -4,17 +4,18 @@ from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
 
 from aioposthog_env.api import replies
-from aioposthog_env.auth import SessionCookie, resolve_host
-from aioposthog_env.errors import AuthenticationError, NotSentError, TransportError
+from aioposthog_env.auth import Secret, SessionCookie, resolve_host
+from aioposthog_env.errors import AuthenticationError, ConfigurationError, NotSentError, TransportError
 from aioposthog_env.models.converter import encode
 from aioposthog_env.policy.delivery import Lost, NotSent, Reply
+from aioposthog_env.redacted import RedactedText, redacted
 from aioposthog_env.transport import TLS, USER_AGENT, Timeout, Transport
 
 
 async def log_in(
     host: str | None,
     email: str,
-    password: str,
+    password: str | Secret,
     *,
     timeout: Timeout | None = None,
     ssl: TLS = None,
@@ -41,8 +42,22 @@ async def log_in(
         NotSentError: The host cannot be reached.
         TransportError: No whole answer came.
     """
+    # From here on no local variable shows the password in a traceback.
+    host, email, proxy = redacted(host), redacted(email), redacted(proxy)
+    password = redacted(password.reveal() if isinstance(password, Secret) else password)
     origin = resolve_host(host, allow_insecure_http=allow_insecure_http)
-    transport = Transport(origin, max_connections=1, max_body=2**20, ssl=ssl, proxy=proxy, trust_env=trust_env)
+    body = _encoded(email, password)
+    if body is None:
+        raise ConfigurationError("The e-mail address and the password must be text that can be written in UTF-8.")
+    transport = Transport(
+        origin,
+        max_connections=1,
+        max_body=2**20,
+        ssl=ssl,
+        proxy=proxy,
+        trust_env=trust_env,
+        allow_insecure_http=allow_insecure_http,
+    )
     await transport.open()
     try:
         answer = await transport.send(
@@ -54,7 +69,7 @@ async def log_in(
                 "User-Agent": USER_AGENT,
                 "Referer": f"{origin}/",
             },
-            body=encode({"email": email, "password": password}),
+            body=body,
             timeout=timeout or Timeout(),
         )
     finally:
@@ -64,6 +79,14 @@ async def log_in(
     if isinstance(answer, Lost):
         raise TransportError(f"No whole answer came from {origin}: {answer.reason}.", endpoint="log_in")
     return _session_of(answer, origin, hidden=(email, password))
+
+
+def _encoded(email: str, password: str) -> bytes | None:
+    """The body; None where it cannot be written. An error raised here would show the password in its traceback."""
+    try:
+        return encode({"email": str(email), "password": str(password)})
+    except ConfigurationError:
+        return None
 
 
 def _session_of(answer: Reply, origin: str, hidden: Collection[str]) -> SessionCookie:
@@ -107,4 +130,4 @@ def _cookies(answer: Reply) -> dict[str, str]:
             jar.load(line)
         except CookieError:
             continue
-    return {name: morsel.value for name, morsel in jar.items()}
+    return {name: RedactedText(morsel.value) for name, morsel in jar.items()}

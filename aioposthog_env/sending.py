@@ -41,6 +41,14 @@ _MAX_REDIRECTS: Final = 3
 _PAIR: Final = 1.0
 """How long a call that holds one slot waits for its second, in seconds. A limit of one request at a time never gives two."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS: Final = frozenset(
+    {
+        "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie",
+        "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "referer", "te", "trailer",
+        "transfer-encoding", "upgrade", "x-csrftoken",
+    }
+)  # fmt: skip
+"""Headers that decide where a request goes, where it ends, and who sends it. A hook adds none of them."""
 _CANCELLED: Final = Lost("cancelled")
 
 Limiter: TypeAlias = RateLimiter | Literal["shared"] | None
@@ -391,7 +399,7 @@ def _with_added(own: dict[str, str], added: Mapping[str, str]) -> dict[str, str]
     """The headers of a request with those that hooks have added."""
     if not added:
         return own
-    taken = {name.lower() for name in own}
+    taken = _OURS | {name.lower() for name in own}
     merged = dict(own)
     for name, value in added.items():
         if name.lower() not in taken and _HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable():

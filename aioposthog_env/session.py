@@ -128,7 +128,13 @@ class PostHogSession:
         if not (limiter is None or limiter == "shared" or isinstance(limiter, RateLimiter)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError("limiter takes a RateLimiter, None for no limit, or 'shared'.")
         transport = Transport(
-            origin, max_connections=max_connections, max_body=max_body, ssl=ssl, proxy=proxy, trust_env=trust_env
+            origin,
+            max_connections=max_connections,
+            max_body=max_body,
+            ssl=ssl,
+            proxy=proxy,
+            trust_env=trust_env,
+            allow_insecure_http=allow_insecure_http,
         )
         self._host = Host(origin, credential, transport, RouteMemory(check_routes(routes)))
         self._limiter: Limiter = limiter

@@ -14,7 +14,8 @@ For example::
         settings: {timezone: Europe/Berlin}
 
 Everything is checked when the file is read, and every problem is told at once with its line. A sensitive setting is best taken
-from an environment variable; ``dump_settings`` never writes one.
+from an environment variable, which the caller has to allow by name: a file from somewhere else must not send any secret of this
+machine. ``dump_settings`` never writes a sensitive setting.
 """
 
 import difflib
@@ -22,7 +23,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
@@ -39,6 +40,7 @@ from aioposthog_env.models.environment import Environment
 from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.validation import problems_of
+from aioposthog_env.redacted import printable_half_built
 
 Format: TypeAlias = Literal["yaml", "toml", "json"]
 _SECTIONS: Final = ("settings", "overrides", "ignore", "environments")
@@ -53,6 +55,7 @@ class Override:
     settings: TeamSettings
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class SettingsFile:
     """Desired settings, for all environments and for some.
@@ -68,14 +71,20 @@ class SettingsFile:
     ignore: frozenset[str] = frozenset()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, allow_env: Collection[str] = ()) -> Self:
         """Read a file ending in ``.yaml``, ``.yml``, ``.toml`` or ``.json``.
+
+        Args:
+            path: The file.
+            allow_env: The environment variables that ``{env: NAME}`` may name. The file decides where their values are sent.
 
         Raises:
             ConfigurationError: It cannot be read; or all that is wrong in it, with lines and the nearest known names.
         """
+        if isinstance(allow_env, str):
+            raise ConfigurationError("allow_env takes a collection of names, such as ['SLACK_WEBHOOK'], not one text.")
         source = read_document(Path(path))
-        reader = _Reader(source)
+        reader = _Reader(source, frozenset(allow_env))
         made = reader.file(source.value)
         if reader.problems:
             raise ConfigurationError(f"{path} cannot be used:\n" + "\n".join(f"  {problem}" for problem in reader.problems))
@@ -147,8 +156,9 @@ def _described(environment: Environment) -> JSONValue:
 class _Reader:
     """Turns what a file holds into selections and settings, and collects what is wrong."""
 
-    def __init__(self, source: Document) -> None:
+    def __init__(self, source: Document, allow_env: frozenset[str]) -> None:
         self._source = source
+        self._allow_env = allow_env
         self.problems: list[str] = []
 
     def _problem(self, steps: Steps, what: str) -> None:
@@ -241,7 +251,17 @@ class _Reader:
         given = cast("dict[str, object]", item)
         if list(given) != ["env"]:
             return given
-        variable = str(given["env"])
+        variable = given["env"]
+        if not isinstance(variable, str) or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+            self._problem(where, f"{name}: env takes the name of an environment variable")
+            return None
+        if variable not in self._allow_env:
+            self._problem(
+                where,
+                f"{name}: the environment variable {variable} would be sent to the server; if it may be, allow it with "
+                f"--allow-env {variable} (from Python: allow_env=[{variable!r}])",
+            )
+            return None
         text = os.environ.get(variable)
         if text is None:
             self._problem(where, f"{name}: the environment variable {variable} is not set")

@@ -15,6 +15,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from aioposthog_env.redacted import printable_half_built
+
 __all__ = [
     "AttemptFinished",
     "AttemptStarted",
@@ -34,6 +36,7 @@ log: Final = logging.getLogger("aioposthog_env")
 log.addHandler(logging.NullHandler())
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class AttemptStarted:
     """One request is about to leave. Exactly one ``AttemptFinished`` follows, also where the call is cancelled.
@@ -61,6 +64,7 @@ class AttemptStarted:
     headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=False, eq=False)
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class AttemptFinished:
     """One request is over.
@@ -84,6 +88,7 @@ class AttemptFinished:
     started: AttemptStarted = attrs.field(repr=False)
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class RetryScheduled:
     """A call will be sent again after ``wait`` seconds because of ``reason``."""
@@ -95,6 +100,7 @@ class RetryScheduled:
     reason: str
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class LimiterWaited:
     """A call waited ``seconds`` for the rate limit."""
@@ -104,6 +110,7 @@ class LimiterWaited:
     seconds: float
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class StyleFound:
     """The URL style that a host takes was found out."""
@@ -113,6 +120,7 @@ class StyleFound:
     era: str
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class DeprecationSeen:
     """The server announced the end of a path. Reported once per path.
@@ -130,6 +138,7 @@ class DeprecationSeen:
     followed: bool
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Polled:
     """What is waited for has not come yet; it is looked at again in ``wait`` seconds.
@@ -147,6 +156,7 @@ class Polled:
     wait: float
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class ReadBackDecided:
     """After a lost answer the environment was looked at, and it is decided what follows.
@@ -167,6 +177,7 @@ class ReadBackDecided:
     observations: tuple[str, ...]
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class ItemFinished:
     """One environment of a bulk run has its outcome.

@@ -14,7 +14,9 @@ Three things here are not what aiohttp does by itself:
 import asyncio
 import os
 import select
+import socket
 import ssl as tls
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
@@ -28,8 +30,10 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from yarl import URL
 
+from aioposthog_env.auth import is_loopback
 from aioposthog_env.errors import ClientStateError, ConfigurationError
 from aioposthog_env.policy.delivery import Lost, NotSent, Reply
+from aioposthog_env.redacted import RedactedBuffer, RedactedBytes, RedactedText, printable_half_built, redacted
 from aioposthog_env.version import __version__
 
 USER_AGENT: Final = f"aioposthog-env/{__version__}"
@@ -43,6 +47,7 @@ def _positive(instance: object, attribute: "attrs.Attribute[float]", value: floa
         raise ConfigurationError(f"The {attribute.name} timeout must be a number of seconds above 0, not {value!r}.")
 
 
+@printable_half_built
 @attrs.frozen
 class Timeout:
     """How long one request may take, in seconds.
@@ -162,6 +167,7 @@ class Transport:
         ssl: TLS = None,
         proxy: str | None = None,
         trust_env: bool = False,
+        allow_insecure_http: bool = False,
     ) -> None:
         for name, value in (("max_connections", max_connections), ("max_body", max_body)):
             if isinstance(value, bool) or value < 1:
@@ -170,7 +176,16 @@ class Transport:
         self._base = URL(origin)
         self._max_body = max_body
         self._tls = _tls_context(ssl)
-        self._proxy = _proxy_of(origin, proxy, trust_env=trust_env)
+        self._proxy, login = _proxy_of(origin, redacted(proxy), trust_env=trust_env)
+        plain = origin.startswith("http://")
+        if plain and self._proxy is not None and not (allow_insecure_http or is_loopback(self._proxy.host or "")):
+            raise ConfigurationError(
+                f"{origin} would send the credential unencrypted to a proxy on another machine; use https, or leave the proxy "
+                "out: proxy=None, and for trust_env=True the host in the variable no_proxy."
+            )
+        # To the proxy of an encrypted connection the login goes with CONNECT, else with the request.
+        self._own_headers = {} if login is None or not plain else {"Proxy-Authorization": login}
+        self._proxy_headers = None if login is None or plain else {"Proxy-Authorization": login}
         # Waiting for a free connection happens here, where it is first come, first served, and costs no connect timeout.
         self._max_connections = max_connections
         self._free = asyncio.Semaphore(max_connections)
@@ -187,7 +202,7 @@ class Transport:
             raise ClientStateError("This client was entered before; make a new one for each `async with`.")
         self._loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=_Resolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request,
             auto_decompress=True,
@@ -259,10 +274,11 @@ class Transport:
                 session.request(
                     verb,
                     self._url(path),
-                    headers=headers,
+                    headers=headers | self._own_headers if self._own_headers else headers,
                     data=body,
                     allow_redirects=False,
                     proxy=self._proxy,
+                    proxy_headers=self._proxy_headers,
                     timeout=_client_timeout(timeout.connect),
                     middlewares=(once,),
                 ) as response,
@@ -285,7 +301,7 @@ class Transport:
             raise _TooLargeError(f"the body of {length} bytes is larger than max_body={self._max_body}")
         content = response.content
         # A list of pieces would take forty times the memory of what a server sends byte by byte.
-        body = bytearray()
+        body = RedactedBuffer()
         while not content.at_eof():
             if not content.is_eof():
                 patience.renew()
@@ -294,7 +310,7 @@ class Transport:
             if len(body) > self._max_body:
                 response.close()
                 raise _TooLargeError(f"the body is larger than max_body={self._max_body}")
-        return bytes(body)
+        return RedactedBytes(body)
 
 
 _UNSOLICITED: Final = NotSent("the server sends bytes that no request asked for, so its responses belong to no request")
@@ -307,11 +323,11 @@ def _has_unsolicited_bytes(conn: Connection) -> bool:
         return False
     if protocol.should_close:
         return True
-    socket = transport.get_extra_info("socket")
+    pipe = transport.get_extra_info("socket")
     # TLS sends session tickets after its handshake, so on a new connection the loop's buffer may hold those.
-    if socket is None or transport.get_extra_info("sslcontext") is not None:
+    if pipe is None or transport.get_extra_info("sslcontext") is not None:
         return False
-    return _is_readable(socket.fileno())
+    return _is_readable(pipe.fileno())
 
 
 def _is_readable(descriptor: int) -> bool:
@@ -377,18 +393,44 @@ def _tls_context(ssl: TLS) -> "tls.SSLContext | bool":
         raise ConfigurationError(f"The certificate authorities at {str(place)!r} cannot be read: {error}.") from None
 
 
-def _proxy_of(origin: str, proxy: str | None, *, trust_env: bool) -> URL | None:
+class _Resolver(aiohttp.ThreadedResolver):
+    """The system's names, but ``localhost`` never leaves this machine, whatever DNS or a file of hosts says."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        if host != "localhost":
+            return await super().resolve(host, port, family)
+        addresses = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+        return [
+            aiohttp.abc.ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=socket.AI_NUMERICHOST)
+            for address, of in addresses
+            if family in {socket.AF_UNSPEC, of}
+        ]
+
+
+def _proxy_of(origin: str, proxy: str | None, *, trust_env: bool) -> tuple[URL | None, str | None]:
+    """The proxy for an origin without the login in its address, and the header of that login."""
     # aiohttp's own trust_env also reads .netrc, which then collides with the Authorization header of a credential.
     if proxy is None and trust_env:
         here = urlsplit(origin)
         if not proxy_bypass(here.hostname or ""):
-            proxy = getproxies().get(here.scheme)
+            proxy = redacted(getproxies().get(here.scheme))
     if proxy is None:
-        return None
-    try:
-        url = URL(proxy)
-    except ValueError:
-        url = URL()
+        return None, None
+    url, login = _split_login(proxy)
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigurationError("The proxy is not a URL such as 'http://proxy.example.com:3128'.")
-    return url
+    return url, login
+
+
+def _split_login(proxy: str) -> tuple[URL, str | None]:
+    # It raises nothing, so that no traceback shows the password among its local variables.
+    try:
+        url = URL(str(proxy))
+    except ValueError:
+        return URL(), None
+    if url.scheme not in {"http", "https"} or not url.host or (url.user is None and url.password is None):
+        return url.with_user(None) if url.host else URL(), None
+    login = b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+    return url.with_user(None), RedactedText(f"Basic {login}")

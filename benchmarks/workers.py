@@ -103,7 +103,7 @@ def work_on_jobs(pipe: Connection, url: str, key: str, redis: str, limits: tuple
             sent += isinstance(event, AttemptFinished)
 
         async with _client(url, key, redis, limits) as environments:
-            working = asyncio.create_task(work_forever(environments.with_options(hooks=[count]), redis))
+            working = asyncio.create_task(work_forever(environments.with_options(hooks=[count]), redis, allow_open_queue=True))
             pipe.send("ready")
             await asyncio.to_thread(pipe.recv)
             working.cancel()
@@ -199,7 +199,7 @@ def fleet(limits: tuple[RateLimit, RateLimit], environments: int, processes: int
         began = time.monotonic()
         async with _client(url, key, redis, limits) as client:
             plan = await client.plan(TeamSettings(timezone="Europe/Berlin"), range(1, environments + 1))
-            (await client.apply(plan, on=Workers(redis))).raise_for_failures()
+            (await client.apply(plan, on=Workers(redis, allow_open_queue=True))).raise_for_failures()
         return time.monotonic() - began
 
     with _stage(limits, environments) as (redis, url, key, sandbox), contextlib.ExitStack() as stack:

@@ -1,8 +1,9 @@
 """Looks for secrets where none may be: whatever a sandbox has issued, whole or a part of twelve characters.
 
 Everything that the tests leave behind is searched: log records with their tracebacks; errors, environments, outcomes, reports,
-plans and the records for hooks, as text and pickled; and the files in a test's folder. The files that hold secrets because that
-is what they are for are named in ``MAY_HOLD_SECRETS``.
+plans and the records for hooks, as text and pickled; the local variables in the traceback of each error, as a crash reporter
+shows them; and the files in a test's folder. The files that hold secrets because that is what they are for are named in
+``MAY_HOLD_SECRETS``.
 """
 
 import contextlib
@@ -14,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final, get_args
+from types import FrameType
+from typing import Any, Final, cast, get_args
 
 import pytest
 
@@ -30,6 +32,9 @@ _LARGEST: Final = 4 * 2**20
 """Bytes of a file that are looked at; only files of nothing but filling are larger."""
 _MOST: Final = 300
 """Of the errors of a test that makes thousands by chance, and of everything else that it makes, these are looked at."""
+_TRACEBACKS: Final = 3
+"""Of the errors of a whole run that were raised on the same way, so many are looked at with their local variables."""
+_TESTS: Final = str(Path(__file__).parent)
 MADE: Final = (PostHogEnvError, Environment, Outcome, BulkReport, Plan, EnvironmentPlan, FieldChange, *get_args(Event))
 """What callers and their hooks get to see."""
 
@@ -49,6 +54,7 @@ class Sweep:
         self._log = _Keep()
         self._made: dict[type, list[object]] = {kind: [] for kind in MADE}
         self._secrets = 0
+        self._ways: Counter[object] = Counter()
         self.searched: Counter[str] = Counter()
 
     def seek(self, secret: str) -> None:
@@ -86,7 +92,16 @@ class Sweep:
         for one in made:
             with contextlib.suppress(RecursionError):  # what cannot be shown, shows nothing
                 texts += _forms(one)
+                if isinstance(one, PostHogEnvError) and self._is_new_way(one):
+                    self.searched["frames"] += sum(1 for error in _chain(one) for _ in _frames(error))
+                    texts.append(with_locals(one))
         return [_described(text, hits) for text in texts if (hits := self.hits(text))] + self.hits_in_files(files)
+
+    def _is_new_way(self, error: BaseException) -> bool:
+        """Whether few errors so far were raised on the way of this one. Showing local variables takes a while."""
+        way = tuple((type(one), *(frame.f_code for frame, _ in _frames(one))) for one in _chain(error))
+        self._ways[way] += 1
+        return self._ways[way] <= _TRACEBACKS
 
     @contextlib.contextmanager
     def watching(self) -> Generator[None, None, None]:
@@ -122,6 +137,44 @@ class Sweep:
                 root.removeHandler(self._log)
                 for log in loud:
                     log.setLevel(logging.NOTSET)
+
+
+def with_locals(error: BaseException) -> str:
+    """An error with the local variables of all frames but those of the tests, as a crash reporter shows it.
+
+    Formatting must not raise, whatever state the objects are in: a test where it does fails.
+    """
+    lines: list[str] = []
+    for one in _chain(error):
+        lines.append(f"{type(one).__name__}: {one}")
+        for frame, line in _frames(one):
+            lines.append(f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}")
+            lines += [f"  {name} = {_repr(value)}" for name, value in frame.f_locals.items()]
+    return "\n".join(lines)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        return "…"
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if not frame.f_code.co_filename.startswith(_TESTS):
+            yield frame, line
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what a traceback shows before it."""
+    before: BaseException | None = error
+    while before is not None:
+        yield before
+        if isinstance(before, BaseExceptionGroup):
+            for part in cast("BaseExceptionGroup[BaseException]", before).exceptions:
+                yield from _chain(part)
+        before = before.__cause__ or (None if before.__suppress_context__ else before.__context__)
 
 
 def _may_hold(file: Path) -> bool:

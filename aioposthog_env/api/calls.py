@@ -16,12 +16,13 @@ from aioposthog_env.api.endpoints import Endpoint
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.activity import ActivityPage
 from aioposthog_env.models.comparing import SENSITIVE, Digests, digests
-from aioposthog_env.models.converter import encode, unstructure
+from aioposthog_env.models.converter import check_json, encode, unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentPage
 from aioposthog_env.models.keys import KeyInfo
 from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import FACTS, JSONValue, TeamSettings
 from aioposthog_env.models.validation import check
+from aioposthog_env.redacted import RedactedText
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ def sensitive_texts(settings: TeamSettings | None) -> frozenset[str]:
     """The texts among the sensitive settings, which no error may repeat."""
     wire = {} if settings is None else unstructure(settings)
     texts = (text.strip() for name in SENSITIVE & wire.keys() for text in _texts(wire[name]))
-    return frozenset(text for text in texts if len(text) >= _SHORTEST_SENSITIVE)
+    return frozenset(RedactedText(text) for text in texts if len(text) >= _SHORTEST_SENSITIVE)
 
 
 def _texts(value: JSONValue) -> Iterator[str]:
@@ -74,11 +75,11 @@ def _texts(value: JSONValue) -> Iterator[str]:
 def _with_settings(
     endpoint: Endpoint, settings: TeamSettings | None, extra: Mapping[str, JSONValue] | None = None
 ) -> Call[Environment]:
-    wire: dict[str, JSONValue] = {}
+    check_json(extra)
     if settings is not None:
         check(settings)
-        wire |= unstructure(settings)
-    wire |= extra or {}
+    # From here on nothing is refused: a traceback would show the revealed settings among the local variables.
+    wire = ({} if settings is None else unstructure(settings)) | dict(extra or {})
     return Call(endpoint, encode(wire) if wire else None, frozenset(wire), asked=settings)
 
 

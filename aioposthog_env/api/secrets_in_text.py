@@ -16,6 +16,8 @@ import msgspec
 HIDDEN: Final = "[hidden]"
 _PART: Final = 12
 """Characters of a secret that are too many to show."""
+_SHORTEST: Final = 4
+"""Characters of a secret that is searched for. A shorter one would blot out parts of every word."""
 _TOKEN: Final = re.compile(r"ph(?!c_)[a-z]_[A-Za-z0-9_-]{10,}")
 """A token by its prefix. ``phc_`` is a project's own, which is public."""
 
@@ -25,9 +27,10 @@ def without_secrets(text: str, hidden: Collection[str] = ()) -> str:
 
     Args:
         text: The text, which should be short: the work grows with its length.
-        hidden: What is not to be repeated. Of texts of 12 and more characters, no part of 12 is, either.
+        hidden: What is not to be repeated. Of texts of 12 and more characters, no part of 12 is, either. Texts of fewer than
+            four characters are not searched for.
     """
-    forms = {form for secret in hidden if secret for form in _forms(secret)}
+    forms = {form for secret in hidden if len(secret) >= _SHORTEST for form in _forms(str(secret))}
     spans = [(found.start(), found.end()) for found in _TOKEN.finditer(text)]
     spans += _parts(text, [form for form in forms if len(form) >= _PART])
     for form in forms:

@@ -1,6 +1,11 @@
-"""Files that are put into their place whole, whatever kills the process."""
+"""Files that are written whole, whatever kills the process, for their owner only, and never through a symbolic link.
+
+A link may have been planted by another user of the machine, to have a file of yours replaced. So a link is refused; one that
+is planted after the check is itself replaced, and never what it leads to.
+"""
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -26,14 +31,30 @@ def beside(path: Path, content: bytes) -> Generator[str, None, None]:
             os.unlink(name)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a whole file in the place of another, or where there was none. A link stays, and what it leads to is replaced.
+def check_target(path: Path) -> None:
+    """Refuse a path at which no file may be written.
 
     Raises:
-        OSError: It cannot be written, or what is there is no file.
+        OSError: A symbolic link, or something else that is not a regular file.
     """
-    place = Path(os.path.realpath(path))
-    if place.exists() and not stat.S_ISREG(place.stat().st_mode):
-        raise OSError(0, "it is no file")
-    with beside(place, content) as name:
-        os.replace(name, place)
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise OSError(
+            errno.ELOOP, "it is a symbolic link, which another user may have planted; give the path of the file itself"
+        )
+    if not stat.S_ISREG(mode):
+        raise OSError(0, "it is not a regular file")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file, also in the place of another, with mode 0600.
+
+    Raises:
+        OSError: It cannot be written, or what is there is a symbolic link or not a regular file.
+    """
+    check_target(path)
+    with beside(path, content) as name:
+        os.replace(name, path)

@@ -59,6 +59,7 @@ from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import JournalError
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import Marks
+from aioposthog_env.redacted import printable_half_built
 
 Kept: TypeAlias = dict[str, dict[str, JSONValue]]
 """Setting to ``{"value": …}``, or to ``{"digest": …}`` where the value is not kept."""
@@ -156,6 +157,7 @@ class _Batch:
     committed: bool = False
 
 
+@printable_half_built
 class Journal:
     """A file that records bulk runs, so that they can be resumed and undone.
 

@@ -9,6 +9,7 @@ import attrs
 from aioposthog_env.errors import BulkError, OutcomeUnknownError, PostHogEnvError
 from aioposthog_env.models.environment import EnvironmentRef
 from aioposthog_env.plural import counted
+from aioposthog_env.redacted import printable_half_built
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -22,6 +23,7 @@ Keep: TypeAlias = Literal["values", "outcomes", "counts"]
 """What a report holds: outcomes with their values; without; or only what is not done, and how much is."""
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Outcome(Generic[T_co]):
     """What became of one environment.
@@ -74,6 +76,7 @@ def as_value(error: E) -> E:
     return error
 
 
+@printable_half_built
 @attrs.frozen
 class BulkReport(Generic[T_co]):
     """All outcomes of a bulk run, in the order in which they came.

@@ -26,6 +26,7 @@ from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.models.settings import MEMBER_SAFE_FIELDS, TeamSettings
+from aioposthog_env.redacted import printable_half_built
 
 Secrets: TypeAlias = TeamSettings | Mapping[int, TeamSettings]
 """The sensitive settings that were desired: the same for all environments, or those of each by its id."""
@@ -35,6 +36,7 @@ _FORMAT: Final = 2
 _LONGEST_SHOWN: Final = 60
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class FieldChange:
     """One setting that would change.
@@ -78,6 +80,7 @@ class Note:
     text: str
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class EnvironmentPlan:
     """What would change in one environment.
@@ -111,6 +114,7 @@ class EnvironmentPlan:
         return [change.name for change in self.changes if getattr(self.settings, change.name) is UNSET]
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Plan:
     """What would change in many environments.

@@ -12,6 +12,7 @@ from aioposthog_env.bulk.where import Where
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.environment import Environment, EnvironmentRef, EnvironmentSummary
 from aioposthog_env.paging import list_all
+from aioposthog_env.redacted import printable_half_built
 from aioposthog_env.session import PostHogSession
 
 
@@ -24,6 +25,7 @@ def _as_names(names: Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Selection:
     """What was chosen. Every criterion that is given must hold; of several ids, or several names, any one may.
@@ -88,6 +90,7 @@ def _project_of(environment: Environment | EnvironmentSummary) -> int:
     return environment.id if isinstance(environment.project_id, UnsetType) else environment.project_id
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Selected:
     """One environment that was selected.

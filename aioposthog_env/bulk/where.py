@@ -30,6 +30,7 @@ from aioposthog_env.models.environment import Environment, EnvironmentSummary
 from aioposthog_env.models.fields import wire_name
 from aioposthog_env.models.settings import FACTS, TeamSettings
 from aioposthog_env.models.types import is_json, members, type_of
+from aioposthog_env.redacted import printable_half_built
 
 _Value: TypeAlias = Callable[[Environment | EnvironmentSummary], Any]
 
@@ -59,6 +60,7 @@ _KINDS: Final[Mapping[Any, str]] = {
 }
 
 
+@printable_half_built
 @attrs.frozen
 class Where:
     """A condition on environments.

@@ -42,6 +42,7 @@ Routes: TypeAlias = Literal["auto", "root", "project", "nested"]
 Era: TypeAlias = Literal["2024-10", "2025-08", "2025-11", "current"]
 Ids: TypeAlias = Annotated[list[Whole], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
+AllowEnv: TypeAlias = Annotated[list[str], Parameter(negative="")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
 
 CHOICE = Group("Which environments", sort_key=0)
@@ -117,7 +118,9 @@ class OnWorkers:
     queue: Annotated[str, Parameter(group=WORKERS)] = QUEUE
     "The name of that queue."
     allow_insecure: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
-    "Take a queue beyond this machine that asks for no password."
+    "Take a queue beyond this machine that asks for no password or speaks no TLS."
+    allow_open_queue: Annotated[bool, Parameter(group=WORKERS, negative="")] = False
+    "Take a queue of this machine that asks for no password: each user of the machine can then run code as the worker."
 
     @property
     def elsewhere(self) -> bool:

@@ -49,7 +49,7 @@ def assigned(assignments: Sequence[str]) -> TeamSettings:
         if name in SENSITIVE and wire[name] is not None:
             raise ConfigurationError(
                 f"{name} is a secret, and arguments can be seen by others. Take it from a variable: a file with "
-                f"`settings: {{{name}: {{env: NAME}}}}`, given as --settings FILE."
+                f"`settings: {{{name}: {{env: NAME}}}}`, given as --settings FILE --allow-env NAME."
             )
     if not wire:
         raise ConfigurationError("No setting was given; add NAME=VALUE, for example anonymize_ips=true.")

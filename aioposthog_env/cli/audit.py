@@ -77,11 +77,19 @@ async def _read(
     return [known[id] for id in sorted(known)], DONE if not bad else PARTLY if known else ERROR
 
 
-async def audit(connection: Connection, ids: Sequence[int], choice: Choice, *, policy: Path | None, report: Path | None) -> int:
+async def audit(
+    connection: Connection,
+    ids: Sequence[int],
+    choice: Choice,
+    *,
+    policy: Path | None,
+    allow_env: Sequence[str],
+    report: Path | None,
+) -> int:
     """Show where environments differ from a file, or from what most of them have."""
     check_apart(policy=policy, ids=choice.ids_from, report=report)
     output, reporting = Output(json=connection.json), Reporting(report, "Drift of settings")
-    file = None if policy is None else SettingsFile.load(policy)
+    file = None if policy is None else SettingsFile.load(policy, allow_env=allow_env)
 
     async def look(environments: AsyncEnvironments) -> _Audited:
         environments = environments.with_options(hooks=reporting.hooks_at(environments.host))

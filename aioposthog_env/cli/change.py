@@ -38,6 +38,17 @@ class Wanted:
 
     assignments: Sequence[str] = ()
     file: Path | None = None
+    allow_env: Sequence[str] = ()
+
+    def load(self, file: Path) -> SettingsFile:
+        """Read the file of settings."""
+        return SettingsFile.load(file, allow_env=self.allow_env)
+
+    @property
+    def file_arguments(self) -> list[str]:
+        """The arguments that give the file again, for a command that is to be typed next."""
+        allowed = [word for name in self.allow_env for word in ("--allow-env", name)]
+        return [] if self.file is None else ["--settings", typed(self.file), *allowed]
 
     @property
     def is_given(self) -> bool:
@@ -101,7 +112,7 @@ async def _planned(
         raise ConfigurationError("Give what is desired either as --set NAME=VALUE or as --settings FILE.")
     desired: Desired
     if wanted.file is not None:
-        file = SettingsFile.load(wanted.file)
+        file = wanted.load(wanted.file)
         desired = file.desired
         if not ids and choice == UNCHOSEN and file.ids:
             check_hosts(connection, by_id=True)
@@ -201,8 +212,7 @@ def _check_new(journal: Path, connection: Connection, wanted: Wanted) -> None:
     kept = _beside(journal)
     if journal.exists() and any(one.exists() for one in _plan_paths(kept, connection)):
         command = ["aioposthog-env", "apply", typed(kept), "--journal", typed(journal), *connected(connection)]
-        if wanted.file is not None:
-            command += ["--settings", typed(wanted.file)]
+        command += wanted.file_arguments
         raise ConfigurationError(
             f"{journal} has a plan already, {kept}. To go on with it: {shlex.join(command)}. For a new plan, take another "
             "journal."
@@ -278,7 +288,7 @@ async def _loaded(environments: AsyncEnvironments, path: Path, wanted: Wanted) -
             f"{path} does not hold the values of {', '.join(names)}, which are secrets. Give the file of settings that it was "
             f"made from again: apply {shlex.quote(typed(path))} --settings FILE"
         )
-    desired = SettingsFile.load(wanted.file).desired
+    desired = wanted.load(wanted.file).desired
     read = await environments.each(lacking).retrieve()
     read.raise_for_failures()
     return plan.with_secrets({one.ref.id: desired(one.value) for one in read if one.value is not None})
@@ -288,7 +298,7 @@ def _secrets_from(wanted: Wanted, plans: Sequence[Plan]) -> list[str]:
     """The arguments that give the sensitive values of plans again, which a saved plan does not hold."""
     if wanted.file is None or not any(change.sensitive for plan in plans for one in plan for change in one.changes):
         return []
-    return ["--settings", typed(wanted.file)]
+    return wanted.file_arguments
 
 
 def _resume(

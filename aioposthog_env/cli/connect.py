@@ -13,6 +13,7 @@ from aioposthog_env.cli.arguments import Connection
 from aioposthog_env.cli.profiles import find_profile, load_profiles
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError, ScopeError
+from aioposthog_env.redacted import redacted
 from aioposthog_env.sending import Limiter
 from aioposthog_env.telemetry import Hook
 
@@ -157,7 +158,7 @@ def _key_from_environment(*, session: bool) -> PersonalAPIKey:
 
 def _session_from_environment() -> SessionCookie | None:
     """The cookies of a browser's session; None where the variables are not set."""
-    cookie, csrf = os.environ.get("POSTHOG_SESSION_ID"), os.environ.get("POSTHOG_CSRF_TOKEN")
+    cookie, csrf = redacted(os.environ.get("POSTHOG_SESSION_ID")), redacted(os.environ.get("POSTHOG_CSRF_TOKEN"))
     if bool(cookie) != bool(csrf):
         raise ConfigurationError("A session needs both variables, POSTHOG_SESSION_ID and POSTHOG_CSRF_TOKEN.")
     return SessionCookie(cookie, csrf) if cookie and csrf else None

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aioposthog_env.bulk.atomic_write import check_target
 from aioposthog_env.cli.streams import Words, silence, stdout, takes_everything
 from aioposthog_env.errors import ConfigurationError, PostHogEnvError
 from aioposthog_env.harmless import harmless, harmless_json
@@ -135,3 +136,8 @@ def check_place(path: Path | None) -> None:
     """
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigurationError(f"{path} cannot be written: it is a folder, or its folder is not there.")
+    if path is not None:
+        try:
+            check_target(path)
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None

@@ -37,22 +37,22 @@ def check_replaceable(path: Path | None, *, plan: bool = False) -> None:
     Raises:
         ConfigurationError: It would.
     """
-    if path is None or not path.is_file():
-        return
+    if path is not None and path.is_file() and (held := _held(path, plan=plan)) is not None:
+        raise ConfigurationError(f"{path} holds {held}, and was left as it is. Write to another file, or remove it first.")
+
+
+def _held(path: Path, *, plan: bool) -> str | None:
+    """What a file holds that must not be replaced. It raises nothing: a traceback would show what the file begins with."""
     try:
         with path.open("rb") as file:
             begins = file.read(4096)
     except OSError:
-        return  # what is wrong with it is told where it is written
-    held = None
+        return None  # what is wrong with it is told where it is written
     if begins.startswith(b"SQLite format 3\0"):
-        held = "a journal or another database"
-    elif begins.startswith(b'{"') and b'"secret_api_token":' in begins:
-        held = "new secrets"
-    elif not plan and b'"format":' in begins and b'"made_at":' in begins:
-        held = "a plan"
-    if held is not None:
-        raise ConfigurationError(f"{path} holds {held}, and was left as it is. Write to another file, or remove it first.")
+        return "a journal or another database"
+    if begins.startswith(b'{"') and b'"secret_api_token":' in begins:
+        return "new secrets"
+    return "a plan" if not plan and b'"format":' in begins and b'"made_at":' in begins else None
 
 
 def check_ends(path: Path) -> None:

@@ -40,6 +40,7 @@ from aioposthog_env.api.routes import Routes
 from aioposthog_env.auth import Credential, OAuthToken, PersonalAPIKey, SessionCookie, resolve_host
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.login import log_in
+from aioposthog_env.redacted import RedactedText
 
 _SECONDS: Final = 30.0
 """How long a command may take to give a key; a person may have to confirm it."""
@@ -121,7 +122,7 @@ class Profile:
         return await log_in(self.host, str(self.email), password, allow_insecure_http=self.allow_insecure_http)
 
     def _variable(self, name: str) -> str:
-        value = os.environ.get(name, "").strip()
+        value = RedactedText(os.environ.get(name, "").strip())
         if not value:
             raise ConfigurationError(f"The profile {self.name!r} takes a secret from the variable {name}, which is not set.")
         return value
@@ -141,7 +142,7 @@ class Profile:
             raise ConfigurationError(words) from None
         if not isinstance(key, str) or not key:
             raise ConfigurationError(f"The keyring holds nothing for {place!r}, which the profile {self.name!r} names.")
-        return key.strip()
+        return RedactedText(key.strip())
 
     async def _from_command(self, command: str, what: str) -> str:
         words = shlex.split(command)
@@ -159,7 +160,7 @@ class Profile:
         if code or not printed:
             ended = f"it ended with {code}" if code else "it printed nothing"
             raise ConfigurationError(f"{told} {ended}.")
-        return printed
+        return RedactedText(printed)
 
 
 async def _run(words: Sequence[str]) -> tuple[int, bytes]:

@@ -16,6 +16,7 @@ from aioposthog_env.cli.connect import connect
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.signals import code_of, stopping
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.redacted import RedactedText, redacted
 
 if TYPE_CHECKING:
     from aioposthog_env.workers import Workers
@@ -35,6 +36,7 @@ class HowToWork:
     lease: float
     any_credential: bool
     allow_insecure: bool
+    allow_open_queue: bool
 
 
 async def run(connection: Connection, how: HowToWork) -> int:
@@ -44,7 +46,8 @@ async def run(connection: Connection, how: HowToWork) -> int:
     from aioposthog_env.workers.connection import checked_url
 
     _check_address("--redis", how.redis)
-    output, url = Output(json=connection.json), checked_url(with_password(how.redis), allow_insecure=how.allow_insecure)
+    output, url = Output(json=connection.json), with_password(how.redis)
+    checked_url(url, allow_insecure=how.allow_insecure)
     async with connect(connection, session=how.session) as environments:
         working = asyncio.create_task(
             work_forever(
@@ -55,6 +58,7 @@ async def run(connection: Connection, how: HowToWork) -> int:
                 lease=how.lease,
                 any_credential=how.any_credential,
                 allow_insecure=how.allow_insecure,
+                allow_open_queue=how.allow_open_queue,
             )
         )
         output.say(f"Working for {environments.host}, from {shown(url)}, {connection.concurrency} jobs at a time.")
@@ -130,7 +134,12 @@ def workers_of(on: OnWorkers) -> "Workers | None":
         return None
     from aioposthog_env.workers import Workers
 
-    return Workers(with_password(on.workers), name=on.queue, allow_insecure=on.allow_insecure)
+    return Workers(
+        with_password(on.workers),
+        name=on.queue,
+        allow_insecure=on.allow_insecure,
+        allow_open_queue=on.allow_open_queue,
+    )
 
 
 def same_workers(on: OnWorkers) -> list[str]:
@@ -138,12 +147,13 @@ def same_workers(on: OnWorkers) -> list[str]:
     if on.workers is None:
         return []
     named = [] if on.queue == QUEUE else ["--queue", on.queue]
-    return ["--workers", on.workers, *named, *(["--allow-insecure"] if on.allow_insecure else [])]
+    insecure = ["--allow-insecure"] if on.allow_insecure else []
+    return ["--workers", on.workers, *named, *insecure, *(["--allow-open-queue"] if on.allow_open_queue else [])]
 
 
 def with_password(url: str) -> str:
     """The address with the password of the variable, where it has none."""
-    password = os.environ.get(PASSWORD)
+    password = redacted(os.environ.get(PASSWORD))
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -151,4 +161,4 @@ def with_password(url: str) -> str:
     if not password or parts.password is not None or parts.scheme not in {"redis", "rediss"}:
         return url
     user, _, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}"))
+    return RedactedText(urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}")))

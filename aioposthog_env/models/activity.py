@@ -6,6 +6,7 @@ import attrs
 from msgspec import UNSET, UnsetType
 
 from aioposthog_env.models.fields import JSONValue, extra
+from aioposthog_env.redacted import printable_half_built
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +44,7 @@ class ActivityDetail:
     extra: dict[str, JSONValue] = extra()
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class ActivityEntry:
     """One entry of the log."""

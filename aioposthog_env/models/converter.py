@@ -15,6 +15,7 @@ from aioposthog_env.errors import ConfigurationError, DecodeError
 from aioposthog_env.models.fields import JSONValue, wire_name
 from aioposthog_env.models.reading import read
 from aioposthog_env.models.types import named, not_json
+from aioposthog_env.redacted import RedactedBytes
 
 T = TypeVar("T")
 
@@ -26,13 +27,8 @@ of 10,000 environments holds about 350,000.
 """
 
 
-def structure(value: JSONValue, kind: type[T]) -> T:
-    """Turn a plain JSON value into a class.
-
-    Raises:
-        DecodeError: A value of the wrong type, or a missing key.
-    """
-    return cast("T", read(value, kind))
+structure: Final = read
+"""Turns a plain JSON value into a class, or raises ``DecodeError``. An alias, since one frame more would hold the value."""
 
 
 def decode(body: bytes, kind: type[T]) -> T:
@@ -50,7 +46,7 @@ def decode_list(body: bytes, kind: type[T]) -> list[T]:
     Raises:
         DecodeError: As for ``decode``.
     """
-    return cast("list[T]", read(_read_json(body), list[kind]))  # type: ignore[valid-type]
+    return read(_read_json(body), list[kind])  # type: ignore[valid-type]
 
 
 def decode_object(body: bytes) -> dict[str, JSONValue]:
@@ -60,9 +56,11 @@ def decode_object(body: bytes) -> dict[str, JSONValue]:
         DecodeError: As for ``decode``.
     """
     value = _read_json(body)
-    if not isinstance(value, dict):
-        raise DecodeError(f"expected an object, got {named(value)}")
-    return value
+    if isinstance(value, dict):
+        return value
+    problem = f"expected an object, got {named(value)}"
+    del value  # a traceback with local variables would show it
+    raise DecodeError(problem)
 
 
 def decode_keys(body: bytes) -> Collection[str]:
@@ -82,9 +80,11 @@ def _read_json(body: bytes, kind: Any = Any) -> JSONValue:
         return cast("JSONValue", msgspec.json.decode(body, type=kind))
     except (msgspec.DecodeError, UnicodeDecodeError):
         # Which of the two msgspec raises for bad UTF-8 depends on its version, so the body decides.
-        raise DecodeError(_problem(body)) from None
+        problem = _problem(body)
     except RecursionError:
-        raise DecodeError("the body is nested too deep") from None
+        problem = "the body is nested too deep"
+    # Not inside the handlers: what msgspec has raised may quote the body.
+    raise DecodeError(problem)
 
 
 def _problem(body: bytes) -> str:
@@ -110,19 +110,37 @@ def _values_in(body: bytes) -> int:
     return body.count(b",") + body.count(b"[") + 5 * body.count(b"{")
 
 
-def encode(value: JSONValue) -> bytes:
+def encode(value: JSONValue) -> RedactedBytes:
     """Write a JSON body.
+
+    Raises:
+        ConfigurationError: As for ``check_json``.
+    """
+    problem = _problem_of_json(value)
+    if problem is None:
+        return RedactedBytes(msgspec.json.encode(value))
+    del value  # a traceback with local variables would show it
+    raise ConfigurationError(problem)
+
+
+def check_json(value: Any) -> None:
+    """Refuse what cannot be sent.
 
     Raises:
         ConfigurationError: Something in it is no JSON. msgspec alone would write a NaN as null, bytes as base64 and a set as
             a list, and the server would store that.
     """
+    if (problem := _problem_of_json(value)) is not None:
+        raise ConfigurationError(problem)
+
+
+def _problem_of_json(value: Any) -> str | None:
     try:
         for where, problem in not_json(value, "$"):
-            raise ConfigurationError(f"This cannot be sent as JSON: at {where}, {problem}.")
-        return msgspec.json.encode(value)
+            return f"This cannot be sent as JSON: at {where}, {problem}."
     except RecursionError:
-        raise ConfigurationError("This cannot be sent as JSON: it is nested too deep.") from None
+        return "This cannot be sent as JSON: it is nested too deep."
+    return None
 
 
 def unstructure(value: object) -> dict[str, JSONValue]:

@@ -11,6 +11,7 @@ from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.fields import JSONValue, extra
 from aioposthog_env.models.intents import ProductIntent
 from aioposthog_env.models.settings import TeamSettings
+from aioposthog_env.redacted import printable_half_built
 
 
 def _check_id(instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -32,6 +33,7 @@ def _check_id(instance: object, attribute: "attrs.Attribute[Any]", value: object
     raise ConfigurationError(f"{shown} is not the id of an environment: ids begin with 1 and have 63 bits at most.")
 
 
+@printable_half_built
 @attrs.frozen
 class EnvironmentRef:
     """Names an environment.
@@ -49,6 +51,7 @@ class EnvironmentRef:
     project_id: int | None = attrs.field(default=None, validator=_check_id)
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class EnvironmentSummary:
     """What the list shows of an environment. It holds no secret."""
@@ -87,6 +90,7 @@ class EnvironmentPage:
     extra: dict[str, JSONValue] = extra()
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Environment:
     """The full payload of an environment: identity, what the server computes, and its settings.

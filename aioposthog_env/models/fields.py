@@ -1,5 +1,6 @@
 """How fields of payloads are declared: their wire names, and the facts about settings that code elsewhere needs."""
 
+import copy
 from typing import Any, Literal, TypeAlias, Union, cast
 
 import attrs
@@ -44,9 +45,30 @@ def key(wire: str | None = None) -> Any:
     return attrs.field(default=UNSET, metadata=metadata)
 
 
+class UnknownFields(dict[str, Any]):
+    """The keys of a payload that no field knows. One may hold a secret of a newer server.
+
+    So ``repr`` shows the keys only, and pickling leaves everything out. A copy keeps it.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return keys_only(self)
+
+    def __copy__(self) -> "UnknownFields":
+        return UnknownFields(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "UnknownFields":
+        return UnknownFields(copy.deepcopy(dict(self), memo))
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type["UnknownFields"], tuple[()]]:
+        return UnknownFields, ()
+
+
 def extra() -> Any:
-    """Where the keys go that no field knows. Never written back, and never shown: nobody knows what is secret in it."""
-    return attrs.field(factory=dict[str, Any], repr=keys_only, metadata={"off_wire": True})
+    """Where the keys go that no field knows. Never written back, shown or pickled: one may be a secret."""
+    return attrs.field(factory=UnknownFields, converter=UnknownFields, metadata={"off_wire": True})
 
 
 def keys_only(value: object) -> str:

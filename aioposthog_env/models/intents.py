@@ -6,8 +6,10 @@ import attrs
 from msgspec import UNSET, UnsetType
 
 from aioposthog_env.models.fields import JSONValue, extra
+from aioposthog_env.redacted import printable_half_built
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class ProductIntent:
     """An interest in a product, as the environment's payload lists it."""

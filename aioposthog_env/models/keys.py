@@ -7,8 +7,10 @@ from msgspec import UNSET, UnsetType
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.models.fields import JSONValue, extra
+from aioposthog_env.redacted import printable_half_built
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class KeyInfo:
     """What PostHog tells a key about itself."""

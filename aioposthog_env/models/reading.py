@@ -20,7 +20,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import filterfalse
 from types import NoneType
-from typing import Any, Final, TypeAlias, cast, get_args
+from typing import Any, Final, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 from cattrs import Converter
@@ -28,8 +28,10 @@ from msgspec import UNSET, UnsetType
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.errors import DecodeError
-from aioposthog_env.models.fields import wire_name
+from aioposthog_env.models.fields import UnknownFields, wire_name
 from aioposthog_env.models.types import JSON_TYPES, described, is_json, members, named, step, type_of
+
+T = TypeVar("T")
 
 _Hook: TypeAlias = Callable[[Any, Any], Any]
 """Takes a value and the declared type, as cattrs wants it."""
@@ -159,17 +161,21 @@ def _class_hook(kind: Any) -> _Hook:
         # A newer server always sends some key more than are known, so there is no look first whether it does.
         rest += ["made.settings = read_settings(value, None)", "made.extra = unknown(value, known)"]
     elif "extra" in declared:
-        rest.append("made.extra = {} if known.issuperset(value) else unknown(value, known)")
+        rest.append("made.extra = UnknownFields() if known.issuperset(value) else unknown(value, known)")
     else:
         rest.append("if not known.issuperset(value): refuse_unknown(value, known)")
-    return _generated(kind, names | {"known": known, "unknown": _unknown, "refuse_unknown": _refuse_unknown}, rest)
+    return _generated(
+        kind,
+        names | {"known": known, "unknown": _unknown, "refuse_unknown": _refuse_unknown, "UnknownFields": UnknownFields},
+        rest,
+    )
 
 
-def _unknown(value: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+def _unknown(value: dict[str, Any], known: frozenset[str]) -> UnknownFields:
     if len(value) <= 4 * len(known):
-        return {key: value[key] for key in filterfalse(known.__contains__, value)}
+        return UnknownFields((key, value[key]) for key in filterfalse(known.__contains__, value))
     # Of a hostile number of keys, a copy takes a fraction of the time.
-    rest = value.copy()
+    rest = UnknownFields(value)
     for key in known:
         rest.pop(key, None)
     return rest
@@ -186,7 +192,8 @@ def _building(kind: Any) -> Any:
     end.
     """
     plain = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    return type(kind.__name__, (kind,), {"__slots__": (), **plain})
+    # A traceback may show the object before it has all attributes.
+    return type(kind.__name__, (kind,), {"__slots__": (), **plain, "__repr__": lambda _: f"<{kind.__name__}, half built>"})
 
 
 def _wire_names(kind: Any) -> frozenset[str]:
@@ -270,14 +277,17 @@ def _converting(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
     return convert
 
 
-def read(value: object, kind: Any) -> Any:
+def read(value: object, kind: type[T]) -> T:
     """Turn a plain JSON value into what is declared.
 
     Raises:
         DecodeError: A value of the wrong type, or a missing key.
     """
-    hook: _Hook | None = _hooks(kind).get(type(value), _refuse)
+    hook: _Hook | None = _hooks(cast("Any", kind)).get(type(value), _refuse)
     try:
-        return value if hook is None else hook(value, kind)
+        return cast("T", value if hook is None else hook(value, kind))
     except _Mismatch as error:
-        raise error.as_error() from None
+        problem = error.as_error()
+    # Without the value, and not inside the handler: a traceback with local variables would show secrets of a payload.
+    del value
+    raise problem

@@ -6,8 +6,10 @@ import attrs
 from msgspec import UNSET, UnsetType
 
 from aioposthog_env.models.fields import JSONValue, extra
+from aioposthog_env.redacted import printable_half_built
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class IngestionRestriction:
     """One restriction. An empty filter does not filter; older servers have ``distinct_ids`` only."""

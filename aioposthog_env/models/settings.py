@@ -5,7 +5,9 @@ server said, and what the server did not say is unset. A setting that a server's
 silently; the comparison of the reply with what was asked finds that.
 """
 
-from collections.abc import Iterator, Mapping
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -28,6 +30,7 @@ from aioposthog_env.models.configs import (
     WorkflowsConfig,
 )
 from aioposthog_env.models.fields import FieldFacts, JSONValue, keys_only, setting
+from aioposthog_env.redacted import printable_half_built
 
 __all__ = [
     "CONFIG_FIELDS_B",
@@ -58,6 +61,7 @@ def _as_secret(value: Secret | str | None | UnsetType) -> Secret | None | UnsetT
     return Secret(value) if isinstance(value, str) else value
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True, repr=False)
 class TeamSettings:
     """The settings of an environment; see the module for unset and null."""
@@ -226,8 +230,32 @@ class TeamSettings:
         shown = (f"{name}={_shown(name, value)}" for name, value in self.set_fields())
         return f"TeamSettings({', '.join(shown)})"
 
+    def __copy__(self) -> "TeamSettings":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TeamSettings":
+        return TeamSettings(**copy.deepcopy(dict(self.set_fields()), memo))  # type: ignore[arg-type]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, ({name: _pickled(name, value) for name, value in self.set_fields()},)
+
+
+def _hide_arguments(made: Callable[..., None]) -> Callable[..., None]:
+    """An ``__init__`` that turns the secret among its arguments into a ``Secret`` before any of them can be refused.
+
+    Otherwise the traceback of a value that is refused would show the webhook among the local variables.
+    """
+
+    @functools.wraps(made)
+    def __init__(self: TeamSettings, **settings: Any) -> None:  # noqa: N807
+        if "slack_incoming_webhook" in settings:
+            settings["slack_incoming_webhook"] = _as_secret(settings["slack_incoming_webhook"])
+        made(self, **settings)
+
+    return __init__
+
+
+setattr(TeamSettings, "__init__", _hide_arguments(TeamSettings.__init__))  # noqa: B010  no type checker takes an assignment
 
 
 def _unpickled(values: Mapping[str, Any]) -> TeamSettings:

@@ -12,6 +12,7 @@ import attrs
 
 from aioposthog_env.api.replies import posthog_error
 from aioposthog_env.policy.retry_after import parse_retry_after
+from aioposthog_env.redacted import RedactedBytes
 
 
 @attrs.frozen
@@ -19,8 +20,8 @@ class Reply:
     """A whole answer: status, headers whose names ignore case, and the body."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = attrs.field(repr=lambda headers: str([*headers]))  # a login sets cookies
+    body: bytes = attrs.field(repr=RedactedBytes.__repr__)
 
     @property
     def opening(self) -> bytes:

@@ -35,6 +35,7 @@ import attrs
 
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.policy.priority import PART, Priority, kept_free
+from aioposthog_env.redacted import printable_half_built
 
 HELD: Final = 1.0002
 """How much longer than its window a slot is held: two clocks, each off by 100 millionths."""
@@ -51,6 +52,7 @@ def _positive_number(instance: object, attribute: "attrs.Attribute[Any]", value:
         raise ConfigurationError(f"A rate limit needs a {attribute.name} above 0, not {value!r}.")
 
 
+@printable_half_built
 @attrs.frozen
 class RateLimit:
     """At most ``count`` requests in any ``window`` seconds.

@@ -29,6 +29,7 @@ import backoff
 from aioposthog_env.api.endpoints import Repeat
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.policy.delivery import Answered, Delivery, Failed, Lost, NotSent, Redirected, Refused, Throttled
+from aioposthog_env.redacted import printable_half_built
 
 Jitter: TypeAlias = Callable[[float], float]
 
@@ -41,6 +42,7 @@ def _positive(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -
         raise ConfigurationError(f"{attribute.name} must be a number above 0, not {value!r}.")
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """How a call is repeated. Frozen: one policy may serve any number of clients and calls.

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from aioposthog_env.bulk.atomic_write import check_target, replace_file
 from aioposthog_env.bulk.outcome import BulkReport
 from aioposthog_env.bulk.plan import Plan
 from aioposthog_env.errors import ConfigurationError
@@ -28,6 +29,8 @@ def write_report(
 ) -> None:
     """Write a report in the form that the file's ending names: ``.html``, ``.csv``, ``.json`` or ``.md``.
 
+    The file is written whole, and only its owner can read it.
+
     Args:
         report: What a bulk run gave; or a ``Report``, which holds more, such as requests and drift.
         path: The file.
@@ -41,7 +44,7 @@ def write_report(
     whole = report if isinstance(report, Report) else _of_run(report, host, plan)
     content = _FORMS[Path(path).suffix.lower()](whole)
     try:
-        Path(path).write_bytes(content.encode("utf-8", "replace"))
+        replace_file(Path(path), content.encode("utf-8", "replace"))
     except OSError as error:
         raise ConfigurationError(f"The report {os.fspath(path)} cannot be written: {error.strerror}.") from None
 
@@ -61,7 +64,8 @@ def check_report_path(path: str | os.PathLike[str]) -> None:
     """See that a report could be written, before there is anything to report.
 
     Raises:
-        ConfigurationError: Another ending, no such folder, a folder, no permission; or a page without the extra ``report``.
+        ConfigurationError: Another ending, no such folder, a folder, a symbolic link, no permission; or a page without the
+            extra ``report``.
     """
     file, form = Path(path), Path(path).suffix.lower()
     if form not in _FORMS:
@@ -72,7 +76,11 @@ def check_report_path(path: str | os.PathLike[str]) -> None:
         raise ConfigurationError(f"The report {file} cannot be written: there is no folder {file.parent}.")
     if file.is_dir():
         raise ConfigurationError(f"The report {file} cannot be written: it is a folder.")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
+    try:
+        check_target(file)
+    except OSError as error:
+        raise ConfigurationError(f"The report {file} cannot be written: {error.strerror}.") from None
+    if not os.access(file.parent, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
         raise ConfigurationError(f"The report {file} cannot be written: permission denied.")
 
 

@@ -10,12 +10,14 @@ import attrs
 from aioposthog_env.bulk.outcome import Status
 from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit
+from aioposthog_env.redacted import printable_half_built
 from aioposthog_env.reports.text import shown
 
 Values: TypeAlias = Mapping[str, JSONValue]
 """Setting to value; sensitive ones as ``(secret)``."""
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class ReportChange:
     """One setting that a run has changed, or would.
@@ -33,6 +35,7 @@ class ReportChange:
     sensitive: bool = False
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class ReportRow:
     """What became of one environment.
@@ -67,6 +70,7 @@ class ReportRow:
         return self.status in ("failed", "unknown") or self.advice is not None
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class DriftRow:
     """The settings of one environment, to be held against what is desired.
@@ -91,6 +95,7 @@ class DriftRow:
         return tuple(name for name in sorted(wanted) if name in self.values and shown(self.values[name]) != shown(wanted[name]))
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class RequestMark:
     """Requests that were over at the same time.
@@ -108,6 +113,7 @@ class RequestMark:
     count: int = 1
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Report:
     """A run or an audit, for the people who look at it later.

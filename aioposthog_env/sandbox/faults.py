@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from aioposthog_env.api.endpoints import ENDPOINTS
+from aioposthog_env.redacted import printable_half_built
 from aioposthog_env.sandbox.more_endpoints import MORE_ENDPOINTS
 
 Wire: TypeAlias = Literal[
@@ -32,6 +33,7 @@ ENDPOINT_NAMES: Final = tuple(row.name for row in (*ENDPOINTS, *MORE_ENDPOINTS))
 """What a fault may be meant for."""
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Fault:
     """Something that goes wrong.

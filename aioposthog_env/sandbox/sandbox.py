@@ -13,6 +13,7 @@ import attrs
 import msgspec
 from aiohttp import web
 
+from aioposthog_env.redacted import printable_half_built
 from aioposthog_env.sandbox import saved
 from aioposthog_env.sandbox.eras import ERAS, EraName
 from aioposthog_env.sandbox.errors import Problem
@@ -25,6 +26,7 @@ from aioposthog_env.sandbox.throttle import Throttle
 from aioposthog_env.sandbox.wire import send
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class SandboxCall:
     """One request as the sandbox saw it.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from aioposthog_env.redacted import printable_half_built
 from aioposthog_env.sandbox.configs import EXPERIMENTS_CONFIG, LOGS_CONFIG, TRACING_CONFIG
 from aioposthog_env.sandbox.eras import EraRules, Nested
 from aioposthog_env.sandbox.fields import Row, settings_of
@@ -23,6 +24,7 @@ _LETTERS: Final = string.ascii_letters + string.digits
 _BEGINNING: Final = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 
+@printable_half_built
 @attrs.define(eq=False)
 class SandboxUser:
     """A person.
@@ -48,6 +50,7 @@ class SandboxUser:
     not_editor_of: dict[str, str] = attrs.field(factory=dict[str, str])
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class Plan:
     """What the organizations have paid for.
@@ -79,6 +82,7 @@ class Token:
     id: str = ""
 
 
+@printable_half_built
 @attrs.frozen
 class SandboxSession:
     """A logged-in browser: the values of its two cookies."""
@@ -87,6 +91,7 @@ class SandboxSession:
     csrf_token: str
 
 
+@printable_half_built
 @attrs.define(eq=False)
 class SandboxEnvironment:
     """An environment as it is stored.

@@ -5,7 +5,10 @@ from collections import deque
 
 import attrs
 
+from aioposthog_env.redacted import printable_half_built
 
+
+@printable_half_built
 @attrs.frozen
 class Throttle:
     """The limits: each a number of requests and a window in seconds. Smaller windows make quick tests.

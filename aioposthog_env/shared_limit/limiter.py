@@ -14,12 +14,14 @@ from aioposthog_env.errors import ClientStateError, ConfigurationError
 from aioposthog_env.limiter import RateLimiter, RateLimiterStatistics
 from aioposthog_env.policy.priority import Priority
 from aioposthog_env.policy.rate_limit import SERVER_LIMITS, RateLimit, Slot
+from aioposthog_env.redacted import printable_half_built, redacted
 from aioposthog_env.shared_limit.conversation import Conversation, SharedSlot
 from aioposthog_env.shared_limit.script import Timing
 from aioposthog_env.shared_limit.server import Server
 from aioposthog_env.telemetry import log
 
 
+@printable_half_built
 class RedisRateLimiter(RateLimiter):
     """Lets the requests of many processes through no faster than PostHog takes them from one key.
 
@@ -39,7 +41,7 @@ class RedisRateLimiter(RateLimiter):
         fallback: ``local_share``: go on then with a part of each limit, until Redis is back. None: an error.
         local_share: That part. With so many processes, their parts together should not exceed 1.
         ca_file: Certificate authorities to trust for ``rediss://`` instead of the system's.
-        allow_insecure: Take a server beyond this machine without a password, or without checking its certificate.
+        allow_insecure: Take a server beyond this machine without a password or TLS, or without checking its certificate.
         command_timeout: The longest time for one command, in seconds.
         prefix: What the names of its keys begin with. A digest of host and API key follows.
         timing: When processes come back; for tests with short windows.
@@ -63,6 +65,7 @@ class RedisRateLimiter(RateLimiter):
         prefix: str = "aioposthog_env",
         timing: Timing | None = None,
     ) -> None:
+        url = redacted(url)
         if fallback not in {None, "local_share"}:
             raise ConfigurationError(f"fallback takes None or 'local_share', not {fallback!r}.")
         if not 0 < local_share <= 1 or not 0 <= unavailable_after < math.inf or not 0 < command_timeout < math.inf:

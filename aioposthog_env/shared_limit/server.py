@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.redacted import redacted
 from aioposthog_env.redis_address import checked_address, shown
 
 _PASSING: Final = ("BUSY", "MISCONF", "NOREPLICAS")
@@ -31,7 +32,7 @@ class Server:
     Args:
         url: ``redis://``, ``rediss://`` for TLS, or ``unix://``.
         ca_file: Certificate authorities to trust instead of the system's.
-        allow_insecure: Take a server beyond this machine without a password, or without checking its certificate.
+        allow_insecure: Take a server beyond this machine without a password or TLS, or without checking its certificate.
         timeout: The longest time for one command, in seconds.
 
     Raises:
@@ -39,6 +40,7 @@ class Server:
     """
 
     def __init__(self, url: str, *, ca_file: str | None, allow_insecure: bool, timeout: float) -> None:
+        url = redacted(url)
         danger = "who can write there can stop all calls or lift the limit"
         self._url = checked_address(
             url,

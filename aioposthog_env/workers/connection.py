@@ -4,7 +4,9 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.redis_address import checked_address, shown
+from aioposthog_env.redacted import RedactedText
+from aioposthog_env.redis_address import checked_address, is_open_to_local_users, shown
+from aioposthog_env.telemetry import log
 
 KEEP: Final = 7 * 24 * 3600
 """Seconds after which what nobody has fetched is gone from Redis."""
@@ -13,8 +15,27 @@ _PATIENCE: Final = 5.0
 """Seconds for connecting, and for one answer."""
 
 
+def queue_url(url: str, *, allow_insecure: bool, allow_open_queue: bool) -> str:
+    """The address of a queue whose engine pickles: who can write there can run code on the workers.
+
+    Raises:
+        ConfigurationError: See ``checked_address``; or any user of this machine can write there, and that is not allowed.
+    """
+    url = checked_url(url, allow_insecure=allow_insecure)
+    if not is_open_to_local_users(url):
+        return url
+    if not allow_open_queue:
+        raise ConfigurationError(
+            f"{shown(url)} asks for no password, so every user of this machine can run code as the worker. Set a password "
+            "(requirepass) and give it in the address, on the command line in AIOPOSTHOG_ENV_REDIS_PASSWORD; or, where no "
+            "other user can log in, say allow_open_queue=True (--allow-open-queue)."
+        )
+    log.warning("%s asks for no password: every user of this machine can run code as the worker", shown(url))
+    return url
+
+
 def checked_url(url: str, *, allow_insecure: bool = False) -> str:
-    """The address of the queue, where it may be used; docket pickles its arguments.
+    """The address of the server, where it may be used.
 
     Raises:
         ConfigurationError: See ``checked_address``.
@@ -33,7 +54,7 @@ def for_engine(url: str) -> str:
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     query.setdefault("max_connections", "1000")
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    return RedactedText(urlunsplit(parts._replace(query=urlencode(query))))
 
 
 def connect(url: str) -> Any:

@@ -37,12 +37,13 @@ from aioposthog_env.errors import ConfigurationError, PostHogEnvError, QueueErro
 from aioposthog_env.models.comparing import digests
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks
+from aioposthog_env.redacted import printable_half_built, redacted
 from aioposthog_env.redis_address import shown
 from aioposthog_env.session import PostHogSession, Result
 from aioposthog_env.stop import Stop, StoppedError
 from aioposthog_env.telemetry import log
 from aioposthog_env.workers import answers
-from aioposthog_env.workers.connection import KEEP, checked_url, connect, for_engine
+from aioposthog_env.workers.connection import KEEP, connect, for_engine, queue_url
 from aioposthog_env.workers.item import MAX_DELIVERIES, WorkItem, current, must_be_fit
 from aioposthog_env.workers.lease import WITHDRAW, Keys
 
@@ -58,6 +59,7 @@ _NEAR: Final = 5.0
 """Seconds that an intent may be written down after its job's hash was begun."""
 
 
+@printable_half_built
 class Workers:
     """A task queue whose workers make the calls of a bulk run: ``each(refs, on=Workers(url))`` or ``apply(plan, on=…)``.
 
@@ -70,7 +72,9 @@ class Workers:
         in_flight: How many jobs of a run are in the queue at a time. Four times what all workers work on is plenty.
         patience: Seconds for which Redis may be away before the run is ended.
         max_deliveries: How many workers may die over a job before it has failed.
-        allow_insecure: Take a server beyond this machine that asks for no password.
+        allow_insecure: Take a server beyond this machine that asks for no password or speaks no TLS.
+        allow_open_queue: Take a server of this machine that asks for no password, though each user of the machine can then run
+            code as the worker.
 
     Raises:
         ConfigurationError: The address cannot be used, or a figure is not positive.
@@ -85,8 +89,9 @@ class Workers:
         patience: float = 60.0,
         max_deliveries: int = MAX_DELIVERIES,
         allow_insecure: bool = False,
+        allow_open_queue: bool = False,
     ) -> None:
-        self.url: str = checked_url(url, allow_insecure=allow_insecure)
+        self.url: str = queue_url(redacted(url), allow_insecure=allow_insecure, allow_open_queue=allow_open_queue)
         for what, value in (("in_flight", in_flight), ("patience", patience), ("max_deliveries", max_deliveries)):
             if isinstance(value, bool) or not value > 0:
                 raise ConfigurationError(f"{what} must be a number above 0, not {value!r}.")

@@ -19,12 +19,14 @@ from aioposthog_env.models.converter import structure, unstructure
 from aioposthog_env.models.environment import AnyRef, EnvironmentRef, as_ref
 from aioposthog_env.models.settings import TeamSettings
 from aioposthog_env.recovery import marks
+from aioposthog_env.redacted import printable_half_built
 from aioposthog_env.session import PostHogSession
 
 _ENDPOINTS: Final = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 MAX_DELIVERIES: Final = 3
 
 
+@printable_half_built
 @attrs.frozen(kw_only=True)
 class WorkItem:
     """One call to one environment, for a worker to make: the argument of ``run_item``.

@@ -40,6 +40,7 @@ from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.errors import ConfigurationError
 from aioposthog_env.models.environment import Environment, EnvironmentRef
 from aioposthog_env.recovery import Doubt, Marks
+from aioposthog_env.redacted import redacted
 from aioposthog_env.workers import answers
 from aioposthog_env.workers.connection import KEEP, checked_url, connect
 from aioposthog_env.workers.item import WorkItem
@@ -140,7 +141,7 @@ class Leases:
         url: The server; see ``Workers``.
         name: The beginning of all keys, the same for all workers.
         seconds: How long a lease lasts that is not renewed; the longest stop that a worker may go on after.
-        allow_insecure: Take a server beyond this machine that asks for no password.
+        allow_insecure: Take a server beyond this machine that asks for no password or speaks no TLS.
         queued: The items lie in Redis, put there by ``Workers``: one that is gone from there is not to be run.
 
     Raises:
@@ -156,7 +157,7 @@ class Leases:
         allow_insecure: bool = False,
         queued: bool = False,
     ) -> None:
-        self._url = checked_url(url, allow_insecure=allow_insecure)
+        self._url = checked_url(redacted(url), allow_insecure=allow_insecure)
         self.keys: Keys = Keys(name)
         self.seconds = seconds
         self._queued = queued

@@ -13,8 +13,9 @@ import anyio
 
 from aioposthog_env.environments import AsyncEnvironments
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.redacted import redacted
 from aioposthog_env.telemetry import log
-from aioposthog_env.workers.connection import must_take_us
+from aioposthog_env.workers.connection import must_take_us, queue_url
 from aioposthog_env.workers.coordinator import JOB, engine, load_engine
 from aioposthog_env.workers.lease import DEFAULT_LEASE, Leases
 from aioposthog_env.workers.run_item import run_item
@@ -34,6 +35,7 @@ async def work_forever(
     lease: float = DEFAULT_LEASE,
     any_credential: bool = False,
     allow_insecure: bool = False,
+    allow_open_queue: bool = False,
 ) -> None:
     """Work on jobs until this task is cancelled; then what is in flight is finished first, unless it is cancelled once more.
 
@@ -47,7 +49,9 @@ async def work_forever(
         concurrency: How many jobs are worked on at a time.
         lease: Seconds after which a worker that gives no sign of life is taken for dead.
         any_credential: Take jobs of another credential, too: this worker's is of the same owner, and may do the same.
-        allow_insecure: Take a server beyond this machine that asks for no password.
+        allow_insecure: Take a server beyond this machine that asks for no password or speaks no TLS.
+        allow_open_queue: Take a server of this machine that asks for no password, though each user of the machine can then run
+            code as this worker.
 
     Raises:
         ConfigurationError: The address cannot be used, the server refuses the login, or a figure is not positive.
@@ -55,6 +59,7 @@ async def work_forever(
     for what, value in (("concurrency", concurrency), ("lease", lease)):
         if not value > 0:
             raise ConfigurationError(f"{what} must be a number above 0, not {value!r}.")
+    url = queue_url(redacted(url), allow_insecure=allow_insecure, allow_open_queue=allow_open_queue)
     leases = Leases(url, name=name, seconds=lease, allow_insecure=allow_insecure, queued=True)
     docket = load_engine()
     await must_take_us(url)

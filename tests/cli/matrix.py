@@ -409,7 +409,7 @@ MATRIX: Final[Mapping[str, Mapping[Kind, Sequence[Cell]]]] = {
             Typed("workers run", 2, "--redis"),
             Typed("workers run --redis http://127.0.0.1", 2, "no address of Redis"),
             Typed("workers run --redis redis://redis.example.com", 2, "can run code on the workers"),
-            Typed("workers run --redis redis://127.0.0.1 --lease 0", 2, "lease"),
+            Typed("workers run --redis redis://127.0.0.1 --allow-open-queue --lease 0", 2, "lease"),
         ],
         "no terminal": [Elsewhere("workers.test_command_line.test_workers_apply_and_rotate")],
         "json": [Senseless("it prints no data, only words on stderr")],

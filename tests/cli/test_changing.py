@@ -403,7 +403,7 @@ def test_the_file_of_the_docs(served: Sandbox, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/very-secret")
     (block,) = re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
     (tmp_path / "policy.yaml").write_text(block)
-    assert run(["plan", "--all", "--settings", str(tmp_path / "policy.yaml")]) == 3
+    assert run(["plan", "--all", "--settings", str(tmp_path / "policy.yaml"), "--allow-env", "SLACK_WEBHOOK"]) == 3
 
 
 def test_the_docs_name_every_command() -> None:
@@ -445,14 +445,17 @@ def test_sensitive_settings_come_from_a_file_also_when_a_run_goes_on(
     monkeypatch.setenv("HOOK", "https://hooks.example.com/very-secret")
     policy, plan = tmp_path / "policy.yaml", str(tmp_path / "plan.json")
     policy.write_text("settings: {slack_incoming_webhook: {env: HOOK}}\n")
-    assert run(["plan", "1", "2", "--settings", str(policy), "-o", plan]) == 3
+    assert run(["plan", "1", "2", "--settings", str(policy), "-o", plan]) == 2
+    assert "--allow-env HOOK" in capfd.readouterr().err.replace("\n", "")
+    assert run(["plan", "1", "2", "--settings", str(policy), "--allow-env", "HOOK", "-o", plan]) == 3
     assert run(["apply", plan, "--yes"]) == 2
     assert f"apply {plan} --settings FILE" in capfd.readouterr().err.replace("\n", "")
     served.answer_next("update", status=403, body={"type": "authentication_error", "code": "permission_denied", "detail": "no"})
-    run(["apply", plan, "--settings", str(policy), "--journal", str(tmp_path / "run.db"), "--yes"])
+    settings = ["--settings", str(policy), "--allow-env", "HOOK"]
+    run(["apply", plan, *settings, "--journal", str(tmp_path / "run.db"), "--yes"])
     said = capfd.readouterr()
     command = next(line for line in said.err.splitlines() if line.startswith("To go on: ")).removeprefix("To go on: ")
-    assert f"--settings {policy}" in command
+    assert f"--settings {policy} --allow-env HOOK" in command
     assert run(shlex.split(command)[1:]) in {0, 1, 3}
     assert "very-secret" not in said.out + said.err
     assert run(["set", "1", "slack_incoming_webhook=https://hooks.example.com/x"]) == 2

@@ -220,11 +220,12 @@ def test_the_commands_for_a_plan_with_secrets_name_the_file_that_holds_them(
     monkeypatch.setattr("aioposthog_env.cli.change.confirm", lambda *_, **__: None)
     with serving(2, era="2024-10", seed=7) as sandbox:
         name_host(monkeypatch, sandbox)
-        assert run(["plan", "1", "--settings", str(policy), "-o", str(tmp_path / "sl.json")]) == 3
+        settings = ["--settings", str(policy), "--allow-env", "HOOK"]
+        assert run(["plan", "1", *settings, "-o", str(tmp_path / "sl.json")]) == 3
         (line,) = re.findall(r"apply it with: aioposthog-env (.*)", capfd.readouterr().err)
         assert run([*shlex.split(line), "--yes"]) == 0
         sandbox.answer_next("update", 403)
-        applying = ["apply", "--settings", str(policy), "--all", "--journal", journal]
+        applying = ["apply", *settings, "--all", "--journal", journal]
         assert run(applying) == 3
         capfd.readouterr()
         assert run(applying) == 2

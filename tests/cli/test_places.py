@@ -1,5 +1,8 @@
 """Files that a command writes: it says what happened also where they cannot be written, and destroys none that is needed."""
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -32,11 +35,18 @@ def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_what_happened_is_said_where_the_report_cannot_be_written(
-    served: Sandbox, command: list[str], code: int, said: list[str], tmp_path: Path, capfd: Output
+    served: Sandbox, command: list[str], code: int, said: list[str], capfd: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full")
-    (tmp_path / "report.csv").symlink_to("/dev/full")
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("there is no /proc")
+    fsync = os.fsync
+
+    def full(number: int) -> None:
+        if ".report.csv-" in os.readlink(f"/proc/self/fd/{number}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
     assert run(["plan", "2", "--set", "timezone=Asia/Tokyo", "-o", "before.json"]) == 3
     assert run(["apply", "before.json", "--journal", "before.db", "--yes"]) == 0
     assert run(["plan", "5", "--set", "timezone=Asia/Tokyo", "-o", "plan.json"]) == 3
@@ -91,6 +101,39 @@ def test_no_file_that_is_needed_is_replaced(served: Sandbox, line: str, tmp_path
     assert "each needs a file of its own" in said or "was left as it is" in said
     assert len(served.calls) == calls
     assert {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before
+
+
+@pytest.mark.parametrize("end", ["target", "nothing", "folder"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "plan 1 --set timezone=Asia/Tokyo -o link.json",
+        "export 1 -o link.json",
+        "audit 1 --report link.json",
+        "apply --all --set timezone=Asia/Tokyo --yes --no-journal --report link.json",
+    ],
+)
+def test_no_file_is_written_through_a_symbolic_link(
+    served: Sandbox, line: str, end: str, tmp_path: Path, capfd: Output
+) -> None:
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / end)
+    assert run(line.split()) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert "link.json cannot be written: " in said
+    assert end == "folder" or "it is a symbolic link" in said
+    assert {one.name for one in tmp_path.iterdir()} == {"target", "folder", "link.json"}
+    assert (tmp_path / "target").read_text() == "mine"
+    assert not served.calls
+
+
+def test_a_report_is_for_its_owner_only(served: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("before")
+    (tmp_path / "report.md").chmod(0o644)
+    assert run(["audit", "1", "--report", "report.md"]) == 0
+    assert stat.S_IMODE((tmp_path / "report.md").stat().st_mode) == 0o600
+    assert "before" not in (tmp_path / "report.md").read_text()
 
 
 def test_files_that_may_be_replaced_are(served: Sandbox, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -337,10 +338,11 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
         check_report_path(tmp_path / "run.csv")
 
 
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full")
-    (tmp_path / "run.csv").symlink_to("/dev/full")
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ConfigurationError, match="cannot be written: No space left on device"):
         write_report(sample(200), tmp_path / "run.csv")
 

@@ -329,9 +329,12 @@ async def test_saving_is_all_or_nothing_and_for_its_owner(tmp_path: Path, monkey
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     link = tmp_path / "link.json"
     link.symlink_to(path)
-    path.write_text("older")
-    plan.save(link)
-    assert Plan.load(path) == plan
+    path.write_text("what another user wants to have replaced")
+    with pytest.raises(
+        ConfigurationError, match="symbolic link, which another user may have planted; give the path of the file"
+    ):
+        plan.save(link)
+    assert path.read_text() == "what another user wants to have replaced"
     assert link.is_symlink()
     assert {one.name for one in tmp_path.iterdir()} == {"plan.json", "link.json"}
     for nowhere in (tmp_path, tmp_path / "none" / "plan.json", "/dev/null"):

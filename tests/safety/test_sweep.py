@@ -3,10 +3,13 @@
 import logging
 import pickle
 import sqlite3
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 from aioposthog_env import BulkError, ConfigurationError, Environment, EnvironmentRef, Outcome, Sandbox, Secret, TransportError
@@ -39,6 +42,34 @@ PLACES: dict[str, Callable[[str], object]] = {
     "a record for hooks": lambda secret: StyleFound(host=secret, style="root", era="current"),
     "a traceback": lambda secret: raised_from(ValueError(secret)),
 }
+
+
+@attrs.define
+class Holder:
+    """What a frame of ours might hold."""
+
+    secret: str
+
+
+@pytest.mark.parametrize("holding", [str, Holder, lambda secret: {"key": [secret]}], ids=["text", "object", "container"])
+def test_a_secret_in_a_local_variable_is_found(holding: Callable[[str], object], sweep: Sweep) -> None:
+    secret = issued()
+    # In a frame that is not one of the tests': those hold what they plant.
+    names: dict[str, Any] = {"ConfigurationError": ConfigurationError, "holding": holding}
+    # Each with a constant of its own, since few errors of one way are looked at.
+    first = f"def refuse(secret):\n    held, way = holding(secret), {uuid.uuid4().hex!r}\n"
+    source = f"{first}    del secret\n    raise ConfigurationError('no')"
+    exec(compile(source, "ours.py", "exec"), names)
+    assert sweep.look(None) == []
+    with pytest.raises(ConfigurationError):
+        names["refuse"](secret)
+    found = sweep.look(None)
+    assert found
+    assert not any(secret in text for text in found)
+    for _ in range(5):  # the same way many times is looked at a few times
+        with pytest.raises(ConfigurationError):
+            names["refuse"](issued())
+    sweep.look(None)
 
 
 @pytest.mark.parametrize("place", PLACES)

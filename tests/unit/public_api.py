@@ -28,8 +28,10 @@ PUBLIC: Final[dict[str, tuple[str, ...]]] = {
 }
 """The public modules, with their public names where no ``__all__`` gives them."""
 
-_UNSHOWN: Final = {"__reduce__", "__getstate__", "__setstate__", "__repr__", "__hash__", "__eq__"}
+_UNSHOWN: Final = {"__reduce__", "__getstate__", "__setstate__", "__repr__", "__hash__", "__eq__", "__copy__", "__deepcopy__"}
 """What every class has, whether it says so or not."""
+_INTERNAL_MARK: Final = "printable_half_built"
+"""A decorator that changes nothing for users."""
 
 Definition: TypeAlias = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.AnnAssign | ast.Assign
 
@@ -91,7 +93,7 @@ def _names(one: Definition) -> set[str]:
 def _shown(module: str, one: Definition, public: set[str], indent: str = "") -> Iterator[str]:
     match one:
         case ast.ClassDef():
-            yield from (f"@{ast.unparse(mark)}" for mark in one.decorator_list)
+            yield from (f"@{shown}" for mark in one.decorator_list if (shown := ast.unparse(mark)) != _INTERNAL_MARK)
             yield f"class {one.name}({', '.join(map(ast.unparse, one.bases))})"
             yield from (f"    {line}" for line in _members(module, one, public))
         case ast.FunctionDef() | ast.AsyncFunctionDef():

@@ -1,9 +1,13 @@
 """Credentials and hosts: what is taken, what is refused, and that nothing shows."""
 
+import copy
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from aioposthog_env import AsyncEnvironments
 from aioposthog_env.auth import (
     OAuthToken,
     PersonalAPIKey,
@@ -13,8 +17,10 @@ from aioposthog_env.auth import (
     resolve_host,
 )
 from aioposthog_env.errors import ConfigurationError
+from tests.sweep import with_locals
 
 VALUE = "phx_abcdefghijklmnopqrstuvwxyz0123456789"
+BAD = f"{VALUE} x"
 
 
 def test_a_secret_shows_a_hint_only() -> None:
@@ -72,6 +78,10 @@ def test_no_credential_shows_its_value() -> None:
         ("phx_with\nline", "white space"),
         ("phx_with space", "white space"),
         ("phx_ümlaut", "non-ASCII"),
+        ("'phx_in_single_quotes'", "inside quotes"),
+        ('"phx_in_double_quotes"', "inside quotes"),
+        ("\u201cphx_in_typographic_quotes\u201d", "inside quotes"),
+        ('phx_with_one_quote"', "inside quotes"),
     ],
 )
 def test_a_value_that_is_no_personal_key_is_refused_with_the_remedy(value: str, remedy: str) -> None:
@@ -84,6 +94,48 @@ def test_a_value_that_is_no_personal_key_is_refused_with_the_remedy(value: str, 
 def test_an_oauth_token_is_told_from_a_key() -> None:
     with pytest.raises(ConfigurationError, match="PersonalAPIKey"):
         OAuthToken("phx_key")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_keeps_the_value(copied: Callable[[Any], Any]) -> None:
+    assert copied(Secret(VALUE)).reveal() == VALUE
+    assert copied([Secret(VALUE)])[0].reveal() == VALUE
+    for credential in (PersonalAPIKey(VALUE, projects=[1]), OAuthToken("pha_" + VALUE), SessionCookie(VALUE, VALUE)):
+        assert copied(credential) == credential
+        assert copied(credential).headers(unsafe=True, origin="https://x") == credential.headers(
+            unsafe=True, origin="https://x"
+        )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PersonalAPIKey(BAD),
+        lambda: PersonalAPIKey("phc_" + BAD),
+        lambda: OAuthToken(BAD),
+        lambda: SessionCookie(BAD, "c" * 32),
+        lambda: SessionCookie("s" * 32, BAD),
+        lambda: PersonalAPIKey(BAD.encode()),  # type: ignore[arg-type]
+        lambda: credential_from_environment({"POSTHOG_PERSONAL_API_KEY": BAD}),
+        lambda: resolve_host(BAD),
+        lambda: resolve_host(VALUE),
+        lambda: resolve_host(f"https://{VALUE}"),
+        lambda: resolve_host(f"https://me:{VALUE}@posthog.example.com"),
+        lambda: resolve_host(f"https://posthog.example.com/{VALUE}"),
+        lambda: resolve_host(f"https://posthog.example.com/?personal_api_key={VALUE}"),
+        lambda: resolve_host(f"https://posthog.example.com/#{VALUE}"),
+        lambda: resolve_host(f"https://posthog.example.com:{VALUE}"),
+        lambda: AsyncEnvironments(VALUE, auth=PersonalAPIKey(VALUE)),
+        lambda: AsyncEnvironments("us", auth=VALUE),  # type: ignore[arg-type]
+        lambda: AsyncEnvironments("us", auth=PersonalAPIKey(VALUE), limiter=f"redis://:{VALUE}@host"),  # type: ignore[arg-type]
+        lambda: AsyncEnvironments("us", auth=PersonalAPIKey(VALUE), proxy=f"socks5://me:{VALUE}@proxy"),
+        lambda: AsyncEnvironments("us", auth=PersonalAPIKey(VALUE), proxy=VALUE),
+    ],
+)
+def test_what_is_refused_shows_no_secret_in_message_or_local_variables(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert VALUE[5:17] not in with_locals(caught.value).lower()
 
 
 def test_a_cookie_cannot_smuggle_another() -> None:
@@ -135,7 +187,6 @@ def test_a_project_token_in_the_key_variable_is_refused() -> None:
         ("http://localhost:8000", "http://localhost:8000"),
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("http://[::1]:8000", "http://[::1]:8000"),
-        ("http://sub.localhost", "http://sub.localhost"),
     ],
 )
 def test_hosts(host: str, origin: str) -> None:
@@ -155,7 +206,14 @@ def test_the_default_host(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://us.i.posthog.com", "'https://us.posthog.com'"),
         ("https://eu.i.posthog.com", "'https://eu.posthog.com'"),
         ("https://eu-assets.i.posthog.com", "'https://eu.posthog.com'"),
+        ("us.i.posthog.com", "'https://us.posthog.com'"),
+        ("eu.i.posthog.com", "'https://eu.posthog.com'"),
+        ("EU.i.posthog.com/i/v0/e/", "'https://eu.posthog.com'"),
+        ("eu-assets.i.posthog.com", "'https://eu.posthog.com'"),
+        ("eu.posthog.com", "'https://eu.posthog.com'"),
         ("http://posthog.example.com", "allow_insecure_http"),
+        ("http://sub.localhost", "allow_insecure_http"),
+        ("http://localhost.example.com", "allow_insecure_http"),
         ("http://127.0.0.1.example.com", "allow_insecure_http"),
         ("posthog.example.com", "URL such as"),
         ("ftp://posthog.example.com", "URL such as"),

@@ -1,13 +1,18 @@
 """What a worker hands back to another process pickles, and leaves the secrets behind."""
 
+import copy
+import json
 import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import pytest
 
 from aioposthog_env import (
     UNSET,
+    Environment,
     OAuthToken,
     OutcomeUnknownError,
     PersonalAPIKey,
@@ -21,6 +26,8 @@ from aioposthog_env import (
     Timeout,
     Where,
 )
+from aioposthog_env.models.configs import SessionRecordingLinkedFlag
+from aioposthog_env.models.converter import decode
 from aioposthog_env.reports import Report
 from aioposthog_env.reports.rows import rows_of
 from aioposthog_env.telemetry import Event
@@ -63,6 +70,45 @@ async def test_outcomes_reports_plans_and_models_pickle_without_a_secret() -> No
             stored = pickle.dumps(one, protocol)
             assert [secret for secret in secrets if secret.encode() in stored] == []
             assert repr(pickle.loads(stored)) == repr(one)
+
+
+FUTURE = "phs_" + "f" * 40
+KEPT = TeamSettings(slack_incoming_webhook=WEBHOOK, conversations_settings={"widget_public_token": "t" * 30})
+
+
+def with_unknown_fields() -> Environment:
+    """An environment of a newer server, with a secret that this version does not know, on several levels."""
+    linked = {"id": 1, "key": "flag", "future_secret": FUTURE}
+    payload = {"id": 1, "name": "Mine", "future_secret": FUTURE, "session_recording_linked_flag": linked}
+    return decode(json.dumps(payload).encode(), Environment)
+
+
+def test_pickles_leave_out_what_this_version_does_not_know() -> None:
+    environment = with_unknown_fields()
+    assert environment.extra == {"future_secret": FUTURE}
+    for one in (environment, Environment(id=1, name="Mine", extra={"future_secret": FUTURE}), [environment], environment.extra):
+        for protocol in (0, 2, pickle.HIGHEST_PROTOCOL):
+            assert FUTURE.encode() not in pickle.dumps(one, protocol)
+    back = pickle.loads(pickle.dumps(environment))
+    assert back == attrs.evolve(environment, extra={}, settings=back.settings)
+    assert back.extra == {}
+    assert back.settings.session_recording_linked_flag == SessionRecordingLinkedFlag(id=1, key="flag")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_keeps_secrets_and_what_this_version_does_not_know(copied: Callable[[Any], Any]) -> None:
+    environment = with_unknown_fields()
+    assert copied(environment) == environment
+    assert copied(environment).extra == {"future_secret": FUTURE}
+    assert copied(environment.extra) == environment.extra
+    assert copied(KEPT) == KEPT
+    assert copied(KEPT).slack_incoming_webhook.reveal() == WEBHOOK
+
+
+def test_what_this_version_does_not_know_is_shown_by_its_keys() -> None:
+    environment = with_unknown_fields()
+    assert FUTURE not in f"{environment!r} {environment.extra!r} {[environment.extra]}"
+    assert "extra={'future_secret': …}" in repr(environment)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_later_overrides_win_and_what_is_ignored_is_left_out(
     ending: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOOK", "https://hooks.example.com/x")
-    file = SettingsFile.load(write(tmp_path, text, ending))
+    file = SettingsFile.load(write(tmp_path, text, ending), allow_env=["HOOK"])
     hook = Secret("https://hooks.example.com/x")
     common = {"anonymize_ips": True, "slack_incoming_webhook": hook}
     assert file.desired(environment(1, "prod", is_demo=False)) == TeamSettings(timezone="UTC", **common)  # type: ignore[arg-type]
@@ -99,6 +99,13 @@ def test_later_overrides_win_and_what_is_ignored_is_left_out(
         ("ignore: surveys_opt_in\n", "ignore must be a list"),
         ("settings: [1]\n", "settings must be a mapping"),
         ("settings:\n  slack_incoming_webhook: {env: NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE is not set"),
+        ("settings:\n  slack_incoming_webhook: {env: PATH}\n", "line 2, column 3: slack_incoming_webhook: the environment"),
+        ("settings:\n  slack_incoming_webhook: {env: PATH}\n", "--allow-env PATH"),
+        ("settings:\n  conversations_settings: {env: PATH}\n", "--allow-env PATH"),
+        ("overrides:\n- select: {ids: [1]}\n  settings: {slack_incoming_webhook: {env: PATH}}\n", "--allow-env PATH"),
+        ("environments:\n- id: 1\n  settings: {slack_incoming_webhook: {env: PATH}}\n", "--allow-env PATH"),
+        ("settings:\n  slack_incoming_webhook: {env: [HOOK]}\n", "env takes the name of an environment variable"),
+        ("settings:\n  slack_incoming_webhook: {env: 'A B'}\n", "env takes the name of an environment variable"),
         ("settings:\n  timezone: UTC\n  timezone: UTC\n", "line 3, column 3: found duplicate key"),
         ("settings:\n\ttimezone: UTC\n", "line 2"),
         ("settings: &a\n  modifiers: *a\n", "line 2: aliases (*name) are not taken"),
@@ -116,7 +123,7 @@ def test_later_overrides_win_and_what_is_ignored_is_left_out(
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        SettingsFile.load(write(tmp_path, text))
+        SettingsFile.load(write(tmp_path, text), allow_env=["NOT_SET_ANYWHERE", "HOOK", "A B"])
     assert said in str(caught.value)
 
 
@@ -208,6 +215,11 @@ def test_any_value_is_read_as_the_loader_of_ruamel_reads_it(value: Any, flow: bo
         read = read_document(write(Path(folder), written.getvalue())).value
     # Not the value itself: ruamel.yaml writes `?0` as a key in a way that it reads as `0`.
     assert read == reference.load(written.getvalue())
+
+
+def test_names_of_variables_are_a_collection(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="collection of names"):
+        SettingsFile.load(write(tmp_path, "settings: {timezone: UTC}\n"), allow_env="HOOK")
 
 
 def test_values_of_a_key_that_stands_twice_are_not_shown(tmp_path: Path) -> None:

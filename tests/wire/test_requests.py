@@ -1,6 +1,7 @@
 """What really leaves and what really comes: raw sockets."""
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from aioposthog_env.telemetry import AttemptFinished, Event, RetryScheduled
 from aioposthog_env.transport import Transport
 from tests.conftest import QUICK
 from tests.figures import Count
+from tests.sweep import with_locals
 from tests.wire.raw import http, raw_server
 
 KEY = PersonalAPIKey("phx_" + "k" * 40, scopes=["*"])
@@ -408,13 +410,59 @@ async def test_a_certificate_that_is_not_trusted_is_raised_at_once() -> None:
 
 async def test_a_proxy_also_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_server(default=GOOD) as proxy:
-        async with client("http://posthog.localhost", proxy=proxy.url) as environments:
+        async with client("http://posthog.example", proxy=proxy.url, allow_insecure_http=True) as environments:
             await environments.retrieve(42)
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "")
-        async with client("http://posthog.localhost", trust_env=True) as environments:
+        async with client("http://posthog.example", trust_env=True, allow_insecure_http=True) as environments:
             await environments.retrieve(42)
-    assert proxy.requests == ["GET http://posthog.localhost/api/environments/42/"] * 2
+    assert proxy.requests == ["GET http://posthog.example/api/environments/42/"] * 2
+
+
+async def test_the_login_of_a_proxy_is_sent_to_it_and_shown_nowhere() -> None:
+    sent = "Proxy-Authorization: Basic bWU6c2VzYW1l"  # me:sesame
+    async with raw_server(default=GOOD) as proxy:
+        address = proxy.url.replace("://", "://me:sesame@")
+        async with client("http://127.0.0.1:1", proxy=address) as environments:
+            await environments.retrieve(42)
+    assert proxy.requests == ["GET http://127.0.0.1:1/api/environments/42/"]
+    assert sent in proxy.heads[0]
+    async with raw_server(default=http(407)) as proxy:
+        address = proxy.url.replace("://", "://me:sesame@")
+        async with client("https://posthog.example", proxy=address) as environments:
+            with pytest.raises(NotSentError) as caught:
+                await environments.retrieve(42)
+    assert set(proxy.requests) == {"CONNECT posthog.example:443"}
+    assert sent in proxy.heads[0]
+    assert "Authorization: Bearer" not in proxy.heads[0]
+    assert "sesame" not in with_locals(caught.value)
+
+
+@pytest.mark.parametrize("host", ["http://localhost:9", "http://127.0.0.1:9", "http://[::1]:9"])
+def test_plain_http_goes_to_no_proxy_on_another_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="unencrypted to a proxy on another machine"):
+        client(host, proxy="http://192.0.2.1:3128")
+    monkeypatch.setenv("http_proxy", "http://me:sesame@proxy.example.com:3128")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(ConfigurationError, match="unencrypted to a proxy on another machine") as caught:
+        client(host, trust_env=True)
+    assert "sesame" not in with_locals(caught.value)
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1,::1")
+    client(host, trust_env=True)
+    client(host, proxy="http://192.0.2.1:3128", allow_insecure_http=True)
+    client(host, proxy="http://127.0.0.1:3128")
+    client("https://posthog.example.com", proxy="http://192.0.2.1:3128")
+
+
+async def test_localhost_is_this_machine_whatever_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(host: str, *_: object, **__: object) -> object:
+        raise AssertionError(f"{host} was looked up")
+
+    async with raw_server(default=GOOD) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", elsewhere)
+        async with client(server.url.replace("127.0.0.1", "localhost")) as environments:
+            await environments.retrieve(42)
+    assert len(server.requests) == 1
 
 
 async def test_the_login() -> None:

@@ -194,6 +194,25 @@ async def test_a_hook_adds_headers_and_cannot_replace_or_split_any() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["Host", "Content-Length", "content-encoding", "Transfer-Encoding", "Connection", "Upgrade", "TE", "Trailer", "Expect",
+     "Accept-Encoding", "Authorization", "Cookie", "X-CSRFToken", "Referer", "Proxy-Authorization", "proxy-connection"],
+)  # fmt: skip
+async def test_a_hook_adds_no_header_that_decides_where_a_request_goes_or_ends(name: str) -> None:
+    def hook(event: Event) -> None:
+        if isinstance(event, AttemptStarted):
+            event.headers[name] = "0"
+
+    async with raw_server(default=http(200, b'{"id": 42, "name": "Mine", "anonymize_ips": true}')) as server:
+        for auth in (PersonalAPIKey("phx_" + "k" * 40, scopes=["*"]), SessionCookie("s" * 32, "c" * 32)):
+            async with at_raw(server.url, auth=auth) as environments:
+                for hooks in ([], [hook]):
+                    await environments.with_options(hooks=hooks).update(42, TeamSettings(anonymize_ips=True))
+    assert server.heads[0] == server.heads[1]
+    assert server.heads[2] == server.heads[3]
+
+
+@pytest.mark.parametrize(
     ("fault", "policy", "verdict", "decision"),
     [
         ("drop_after_effect", LOOKING, "happened", "done"),

@@ -112,7 +112,7 @@ def processes(sandbox: Sandbox, redis: str, forks: "subprocess.Popen[bytes]") ->
 @asynccontextmanager
 async def working(environments: AsyncEnvironments, redis: str, **options: Any) -> AsyncGenerator[None, None]:
     """A worker in this process."""
-    options.setdefault("lease", LEASE)
+    options = {"lease": LEASE, "allow_open_queue": True} | options
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: work_forever(environments, redis, **options))
         try:

@@ -42,7 +42,7 @@ async def left(url: str) -> list[str]:
 async def test_a_rotation_hands_secrets_over_that_were_never_in_redis(valkey: ValkeyServer, redis: str, tmp_path: Path) -> None:
     async with Sandbox(6) as sandbox, at_work(sandbox, redis) as environments:
         before = {id: sandbox.environment(id).secret_api_token for id in sandbox.environment_ids}
-        each = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
+        each = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
         report = await each.rotate_secret_token(sink=tmp_path / "secrets.jsonl")
         report.raise_for_failures()
         assert report.counts["succeeded"] == 6
@@ -63,13 +63,17 @@ async def test_a_rotation_hands_secrets_over_that_were_never_in_redis(valkey: Va
         for secret in (*before.values(), *taken.values(), session.session_id, session.csrf_token):
             assert secret is None or secret.encode() not in everything
         # Resumed, nothing is left to do.
-        again = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
+        again = environments.each(
+            sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True)
+        )
         assert (await again.rotate_secret_token(sink=tmp_path / "secrets.jsonl")).done_earlier == 6
 
 
 async def test_outcomes_come_as_they_are_and_hold_digests(redis: str) -> None:
     async with Sandbox(3) as sandbox, at_work(sandbox, redis) as environments:
-        run = environments.each([1, 2, 99], on=Workers(redis)).update(TeamSettings(timezone="Asia/Tokyo"))
+        run = environments.each([1, 2, 99], on=Workers(redis, allow_open_queue=True)).update(
+            TeamSettings(timezone="Asia/Tokyo")
+        )
         async with run as outcomes:
             found = {outcome.ref.id: outcome async for outcome in outcomes}
         assert [found[id].status for id in (1, 2, 99)] == ["succeeded", "succeeded", "failed"]
@@ -84,7 +88,7 @@ async def test_a_plan_is_applied_undone_and_found_stale(redis: str, tmp_path: Pa
         before = sandbox.environment(1).settings["timezone"]
         plan = await environments.plan(TeamSettings(timezone="Asia/Tokyo"), sandbox.environment_ids)
         sandbox.environment(2).settings["timezone"] = "Europe/Paris"
-        report = await environments.apply(plan, journal=tmp_path / "run.db", on=Workers(redis))
+        report = await environments.apply(plan, journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
         found = {outcome.ref.id: outcome for outcome in report}
         assert [found[id].status for id in (1, 2, 3, 4)] == ["succeeded", "skipped", "succeeded", "succeeded"]
         assert found[2].reason == "stale"
@@ -101,7 +105,7 @@ async def test_a_plan_is_applied_undone_and_found_stale(redis: str, tmp_path: Pa
 async def test_updates_with_a_journal_can_be_undone(redis: str, tmp_path: Path) -> None:
     async with Sandbox(2) as sandbox, at_work(sandbox, redis) as environments:
         before = sandbox.environment(1).settings["timezone"]
-        each = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis))
+        each = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
         (await each.update(lambda ref: TeamSettings(timezone="Asia/Tokyo"))).raise_for_failures()
         assert sandbox.environment(1).settings["timezone"] == "Asia/Tokyo"
         (await environments.undo(tmp_path / "run.db")).raise_for_failures()
@@ -111,7 +115,9 @@ async def test_updates_with_a_journal_can_be_undone(redis: str, tmp_path: Path) 
 async def test_errors_arrive_as_what_they_are(redis: str) -> None:
     async with Sandbox(1) as sandbox, at_work(sandbox, redis) as environments:
         sandbox.fault("500_before_effect", "update", status=400)
-        report = await environments.each([1], on=Workers(redis)).update(TeamSettings(timezone="Asia/Tokyo"))
+        report = await environments.each([1], on=Workers(redis, allow_open_queue=True)).update(
+            TeamSettings(timezone="Asia/Tokyo")
+        )
         assert isinstance(report.failed[0].error, ValidationError)
         assert report.failed[0].error.status == 400
 
@@ -128,23 +134,25 @@ async def test_errors_arrive_as_what_they_are(redis: str) -> None:
 async def test_what_must_not_go_through_a_queue_is_refused_before_anything_is_sent(make: Any) -> None:
     async with Sandbox(1) as sandbox, logged_in(sandbox) as environments:
         with pytest.raises(ConfigurationError, match="Nothing was sent"):
-            make(environments.each([1], on=Workers("redis://127.0.0.1:1")))
+            make(environments.each([1], on=Workers("redis://:password@127.0.0.1:1")))
         plan = await environments.plan(TeamSettings(slack_incoming_webhook="https://hooks.slack.com/services/T/B/secret"), [1])
         with pytest.raises(ConfigurationError, match="slack_incoming_webhook holds a secret"):
-            environments.apply(plan, on=Workers("redis://127.0.0.1:1"))
+            environments.apply(plan, on=Workers("redis://:password@127.0.0.1:1"))
 
 
 async def test_a_secret_of_one_environment_fails_that_environment_only(redis: str) -> None:
     settings = {1: TeamSettings(timezone="UTC"), 2: TeamSettings(slack_incoming_webhook="https://hooks.slack.com/T/secret")}
     async with Sandbox(2) as sandbox, at_work(sandbox, redis) as environments:
-        report = await environments.each([1, 2], on=Workers(redis)).update(lambda ref: settings[ref.id])
+        report = await environments.each([1, 2], on=Workers(redis, allow_open_queue=True)).update(lambda ref: settings[ref.id])
         assert [outcome.ref.id for outcome in report.failed] == [2]
         assert isinstance(report.failed[0].error, ConfigurationError)
 
 
 async def test_the_queue_holds_a_bounded_number_of_jobs(redis: str) -> None:
     async with Sandbox(60) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
-        run = environments.each(sandbox.environment_ids, on=Workers(redis, in_flight=8)).update(TeamSettings(timezone="UTC"))
+        run = environments.each(sandbox.environment_ids, on=Workers(redis, allow_open_queue=True, in_flight=8)).update(
+            TeamSettings(timezone="UTC")
+        )
         found = 0
         async with run as outcomes, Redis.from_url(redis, decode_responses=True) as client:
             await submitted(redis, 8)
@@ -160,7 +168,7 @@ async def test_the_queue_holds_a_bounded_number_of_jobs(redis: str) -> None:
 
 async def test_workers_refuse_jobs_of_another_host_or_another_owner(redis: str) -> None:
     async with Sandbox(1) as sandbox, Sandbox(1) as other, connect(sandbox) as environments, connect(sandbox) as theirs:
-        workers = Workers(redis)
+        workers = Workers(redis, allow_open_queue=True)
         async with working(theirs, redis):
             report = await environments.each([1], on=workers).update(TeamSettings(timezone="UTC"))
             assert isinstance(report.failed[0].error, ConfigurationError)
@@ -175,7 +183,9 @@ async def test_workers_refuse_jobs_of_another_host_or_another_owner(redis: str) 
 
 async def test_redis_that_has_lost_its_data_is_filled_again(redis: str, tmp_path: Path) -> None:
     async with Sandbox(4) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
-        run = environments.each([1, 2, 3, 4], journal=tmp_path / "run.db", on=Workers(redis)).rotate_secret_token()
+        run = environments.each(
+            [1, 2, 3, 4], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True)
+        ).rotate_secret_token()
         async with run as outcomes:
             await anyio.sleep(0.7)
             async with Redis.from_url(redis) as client:
@@ -190,7 +200,9 @@ async def test_redis_that_is_gone_ends_the_run_which_can_be_taken_up(valkey: Val
     async with Sandbox(3) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
 
         def rotation(**options: Any) -> Any:
-            each = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis, **options))
+            each = environments.each(
+                [1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True, **options)
+            )
             return each.rotate_secret_token()
 
         async with rotation(patience=0.5) as outcomes:
@@ -212,14 +224,16 @@ async def test_redis_that_is_gone_ends_the_run_which_can_be_taken_up(valkey: Val
 
 async def test_a_coordinator_that_was_cancelled_takes_its_jobs_up(redis: str, tmp_path: Path) -> None:
     async with Sandbox(5) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
-        each = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
+        each = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
         async with each.rotate_secret_token():
             await submitted(redis, 5)
         async with at_work(sandbox, redis):
             with anyio.fail_after(30):
                 while any(sandbox.effects["rotate_secret_token", id] == 0 for id in sandbox.environment_ids):
                     await anyio.sleep(0.02)  # the workers go on alone
-            again = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis))
+            again = environments.each(
+                sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True)
+            )
             report = await again.rotate_secret_token(sink=tmp_path / "secrets.jsonl")
         assert report.counts["succeeded"] == 5
         assert len((tmp_path / "secrets.jsonl").read_text().splitlines()) == 5
@@ -231,14 +245,14 @@ async def test_a_coordinator_that_was_killed_before_it_submitted_knows_that_noth
 ) -> None:
     """Under the usual policy, with which anything in doubt would take a minute and end as unknown."""
     async with Sandbox(3) as sandbox, logged_in(sandbox) as environments:
-        each = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis))
+        each = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
         async with each.rotate_secret_token():
             await submitted(redis, 3)
         async with Redis.from_url(redis, decode_responses=True) as client:
             for key in await client.keys("*:job:*"):
                 await client.hdel(key, "item")
         async with at_work(sandbox, redis):
-            again = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis))
+            again = environments.each([1, 2, 3], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
             report = await again.rotate_secret_token()
         assert report.counts["succeeded"] == 3
         assert all(sandbox.effects["rotate_secret_token", id] == 1 for id in (1, 2, 3))
@@ -249,7 +263,7 @@ async def test_redis_that_was_started_again_may_have_lost_a_job_that_was_sent(
 ) -> None:
     careful = attrs.evolve(POLICY, resend_after_settle=False)
     async with Sandbox(2) as sandbox, logged_in(sandbox, retry=careful) as environments:
-        each = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis))
+        each = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
         async with each.rotate_secret_token():
             await submitted(redis, 2)
         async with Redis.from_url(redis, decode_responses=True) as client:
@@ -260,7 +274,7 @@ async def test_redis_that_was_started_again_may_have_lost_a_job_that_was_sent(
         valkey._desired_port = port
         await anyio.to_thread.run_sync(valkey.start)
         async with at_work(sandbox, redis):
-            again = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis))
+            again = environments.each([1, 2], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True))
             report = await again.rotate_secret_token()
         assert report.counts["unknown"] == 2
         assert not sandbox.effects["rotate_secret_token", 1]
@@ -270,7 +284,9 @@ async def test_what_was_unknown_stays_in_doubt_when_the_run_is_resumed(redis: st
     async with Sandbox(1) as sandbox, at_work(sandbox, redis) as environments:
 
         def run() -> Any:
-            return environments.each([1], journal=tmp_path / "run.db", on=Workers(redis)).add_product_intent("surveys")
+            return environments.each(
+                [1], journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True)
+            ).add_product_intent("surveys")
 
         sandbox.fault("drop_after_effect", "add_product_intent")
         assert (await run()).counts["unknown"] == 1
@@ -280,7 +296,7 @@ async def test_what_was_unknown_stays_in_doubt_when_the_run_is_resumed(redis: st
 
 async def test_an_outcome_that_cannot_be_read_ends_the_run(redis: str) -> None:
     async with Sandbox(1) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
-        run = environments.each([1], on=Workers(redis)).update(TeamSettings(timezone="UTC"))
+        run = environments.each([1], on=Workers(redis, allow_open_queue=True)).update(TeamSettings(timezone="UTC"))
         async with run as outcomes, Redis.from_url(redis, decode_responses=True) as client:
             await submitted(redis, 1)
             job = str((await client.keys("*:job:*"))[0])
@@ -292,7 +308,9 @@ async def test_an_outcome_that_cannot_be_read_ends_the_run(redis: str) -> None:
 
 async def test_a_stopped_run_finishes_what_is_in_the_queue(redis: str) -> None:
     async with Sandbox(20) as sandbox, at_work(sandbox, redis) as environments:
-        run = environments.each(sandbox.environment_ids, on=Workers(redis, in_flight=3)).update(TeamSettings(timezone="UTC"))
+        run = environments.each(sandbox.environment_ids, on=Workers(redis, allow_open_queue=True, in_flight=3)).update(
+            TeamSettings(timezone="UTC")
+        )
         async with run as outcomes:
             found = []
             async for outcome in outcomes:
@@ -307,14 +325,14 @@ async def test_a_stopped_run_finishes_what_is_in_the_queue(redis: str) -> None:
 async def test_an_answer_that_was_lost_is_unknown_here_too(redis: str) -> None:
     async with Sandbox(1) as sandbox, at_work(sandbox, redis) as environments:
         sandbox.fault("drop_after_effect", "add_product_intent")
-        report = await environments.each([1], on=Workers(redis)).add_product_intent("surveys")
+        report = await environments.each([1], on=Workers(redis, allow_open_queue=True)).add_product_intent("surveys")
         assert isinstance(report.unknown[0].error, OutcomeUnknownError)
         assert report.unknown[0].error.observations
 
 
 async def test_a_job_that_workers_cannot_read_fails_and_is_not_waited_for(redis: str) -> None:
     async with Sandbox(2) as sandbox, logged_in(sandbox) as environments:
-        async with environments.each([1, 2], on=Workers(redis)).rotate_secret_token() as outcomes:
+        async with environments.each([1, 2], on=Workers(redis, allow_open_queue=True)).rotate_secret_token() as outcomes:
             await submitted(redis, 2)
             async with Redis.from_url(redis, decode_responses=True) as client:
                 (key,) = await client.keys("*:job:*:1")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -42,13 +43,40 @@ def test_a_queue_beyond_this_machine_must_ask_for_a_password(make: type[Workers]
         with pytest.raises(ConfigurationError, match="can run code on the workers"):
             make(url)
         make(url, allow_insecure=True)
-    for url in ("redis://:hunter2@redis.example.com", "redis://127.0.0.1", "redis://localhost:6379", "unix:///run/redis.sock"):
+    with pytest.raises(ConfigurationError, match="would send the password unencrypted"):
+        make("redis://:hunter2@redis.example.com")
+    make("redis://:hunter2@redis.example.com", allow_insecure=True)
+    for url in ("rediss://:hunter2@redis.example.com", "redis://:hunter2@127.0.0.1", "unix:///run/none.sock"):
         make(url)
     with pytest.raises(ConfigurationError, match="check of the certificate off"):
         make("rediss://:hunter2@redis.example.com?ssl_cert_reqs=none")
     for url in ("http://redis.example.com", "redis://", "redis.example.com:6379", "redis://127.0.0.1:x"):
         with pytest.raises(ConfigurationError, match="address of Redis"):
             make(url)
+
+
+def test_a_queue_that_each_local_user_can_write_to_must_be_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "redis.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        for url in ("redis://127.0.0.1", "redis://localhost:6379", "rediss://[::1]", f"unix://{path}"):
+            path.chmod(0o777)
+            with pytest.raises(ConfigurationError, match="every user of this machine can run code as the worker"):
+                Workers(url)
+            assert not caplog.records
+            Workers(url, allow_open_queue=True)
+            assert "every user of this machine can run code" in caplog.text
+            caplog.clear()
+            with pytest.raises(ConfigurationError, match="asks for no password"):
+                Workers("redis://redis.example.com", allow_open_queue=True)
+        path.chmod(0o770)
+        Workers(f"unix://{path}")
+
+
+async def test_a_worker_takes_no_open_queue_unless_it_is_allowed(redis: str) -> None:
+    async with Sandbox(1) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
+        with pytest.raises(ConfigurationError, match=r"allow_open_queue=True \(--allow-open-queue\)"):
+            await work_forever(environments, redis)
 
 
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +92,7 @@ def test_figures_must_be_positive() -> None:
     for name in ("in_flight", "patience", "max_deliveries"):
         figures: dict[str, Any] = {name: 0}
         with pytest.raises(ConfigurationError, match=f"{name} must be"):
-            Workers("redis://127.0.0.1", **figures)
+            Workers("redis://:hunter2@127.0.0.1", **figures)
 
 
 @asynccontextmanager
@@ -103,11 +131,13 @@ async def test_tls(valkey: ValkeyServer, tmp_path: Path) -> None:
     async with behind_tls(valkey, tmp_path) as url, Sandbox(2) as sandbox:
         trusting = f"{url}?ssl_ca_certs={tmp_path / 'authority.pem'}"
         async with at_work(sandbox, trusting) as environments:
-            report = await environments.each([1, 2], on=Workers(trusting)).update(TeamSettings(timezone="UTC"))
+            report = await environments.each([1, 2], on=Workers(trusting, allow_open_queue=True)).update(
+                TeamSettings(timezone="UTC")
+            )
             report.raise_for_failures()
         async with logged_in(sandbox, retry=POLICY) as environments:
             with pytest.raises(QueueError, match="cannot be used"):
-                await environments.each([1], on=Workers(url)).update(TeamSettings(timezone="Asia/Tokyo"))
+                await environments.each([1], on=Workers(url, allow_open_queue=True)).update(TeamSettings(timezone="Asia/Tokyo"))
     assert sandbox.environment(1).settings["timezone"] == "UTC"
 
 
@@ -152,7 +182,7 @@ async def test_a_password_is_asked_for_and_a_wrong_one_told_at_once(redis: str) 
     async with Sandbox(2) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
         for url in (redis, redis.replace("://", "://:closed@")):
             with pytest.raises(ConfigurationError, match="refuses the user or the password") as caught:
-                await work_forever(environments, url)
+                await work_forever(environments, url, allow_open_queue=True)
             assert "closed" not in str(caught.value)
         right = redis.replace("://", "://:opensesame@")
         async with at_work(sandbox, right):

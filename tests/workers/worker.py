@@ -34,13 +34,17 @@ def client(order: dict[str, Any]) -> AsyncEnvironments:
 
 async def work(order: dict[str, Any]) -> None:
     async with client(order) as environments:
-        await work_forever(environments, order["redis"], lease=order["lease"], concurrency=order["concurrency"])
+        await work_forever(
+            environments, order["redis"], allow_open_queue=True, lease=order["lease"], concurrency=order["concurrency"]
+        )
 
 
 async def coordinate(order: dict[str, Any]) -> None:
     """Rotate, and write down the statuses when it is over."""
     folder = Path(order["folder"])
-    workers = Workers(order["redis"], in_flight=order["in_flight"], max_deliveries=order["max_deliveries"])
+    workers = Workers(
+        order["redis"], allow_open_queue=True, in_flight=order["in_flight"], max_deliveries=order["max_deliveries"]
+    )
     async with client(order) as environments:
         each = environments.each(order["refs"], journal=folder / "run.db", on=workers)
         report = await each.rotate_secret_token(sink=folder / "secrets.jsonl")

@@ -10,6 +10,7 @@ from aioposthog_env.cli.arguments import (
     ASKED_AS_USUAL,
     HERE,
     UNCHOSEN,
+    AllowEnv,
     Choice,
     Connection,
     Decimal,
@@ -55,6 +56,7 @@ def plan(
     *,
     set_: Assignments = [],  # noqa: B006  never changed
     settings: Path | None = None,
+    allow_env: AllowEnv = [],  # noqa: B006  never changed
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = ASKED_AS_USUAL,
@@ -69,12 +71,14 @@ def plan(
         NAME=VALUE; may be repeated.
     settings
         A file of desired settings, in YAML, TOML or JSON.
+    allow_env
+        An environment variable whose value the file may send as a setting; may be repeated.
     output
         Save the plan here, for `apply`.
     """
     from aioposthog_env.cli import change
 
-    wanted = change.Wanted(assignments=set_, file=settings)
+    wanted = change.Wanted(assignments=set_, file=settings, allow_env=allow_env)
     return started(change.make_plan(connection, ids, choice, wanted, output))
 
 
@@ -85,6 +89,7 @@ def apply(
     *,
     set_: Assignments = [],  # noqa: B006  never changed
     settings: Path | None = None,
+    allow_env: AllowEnv = [],  # noqa: B006  never changed
     journal: Path | None = None,
     no_journal: Annotated[bool, Parameter(negative="")] = False,
     canary: Annotated[Whole, Parameter(validator=validators.Number(gte=0))] = 0,
@@ -110,6 +115,8 @@ def apply(
         NAME=VALUE; may be repeated.
     settings
         A file of desired settings.
+    allow_env
+        An environment variable whose value the file may send as a setting; may be repeated.
     journal
         The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
     no_journal
@@ -132,7 +139,7 @@ def apply(
     """
     from aioposthog_env.cli import change
 
-    wanted = change.Wanted(assignments=set_, file=settings)
+    wanted = change.Wanted(assignments=set_, file=settings, allow_env=allow_env)
     how = change.HowToApply(
         journal=journal,
         no_journal=no_journal,

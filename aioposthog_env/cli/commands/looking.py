@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter, validators
 
 from aioposthog_env.cli.app import app, started
-from aioposthog_env.cli.arguments import ASKED_AS_USUAL, UNCHOSEN, Choice, Connection, Ids, ReportTo, Whole
+from aioposthog_env.cli.arguments import ASKED_AS_USUAL, UNCHOSEN, AllowEnv, Choice, Connection, Ids, ReportTo, Whole
 from aioposthog_env.errors import ConfigurationError
 
 
@@ -85,6 +85,7 @@ def audit(
     /,
     *,
     policy: Path | None = None,
+    allow_env: AllowEnv = [],  # noqa: B006  never changed
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
     connection: Connection = ASKED_AS_USUAL,
@@ -99,12 +100,14 @@ def audit(
         The ids of the environments.
     policy
         A file of desired settings; without it, what most environments have.
+    allow_env
+        An environment variable whose value the file may compare with a setting; may be repeated.
     report
         Write a report: .html, .csv, .json or .md.
     """
     from aioposthog_env.cli import audit as room
 
-    return started(room.audit(connection, ids, choice, policy=policy, report=report))
+    return started(room.audit(connection, ids, choice, policy=policy, allow_env=allow_env, report=report))
 
 
 @app.command

@@ -92,6 +92,7 @@ def run(
     lease: Annotated[Decimal, Parameter(validator=validators.Number(gt=0))] = 15.0,
     any_credential: Annotated[bool, Parameter(negative="")] = False,
     allow_insecure: Annotated[bool, Parameter(negative="")] = False,
+    allow_open_queue: Annotated[bool, Parameter(negative="")] = False,
     connection: Connection = ASKED_AS_USUAL,
 ) -> int:
     """Make the calls that `apply --workers` and `rotate-secrets --workers` submit, until stopped.
@@ -113,7 +114,9 @@ def run(
     any_credential
         Take jobs of another credential, too: this one is of the same owner.
     allow_insecure
-        Take a Redis beyond this machine that asks for no password.
+        Take a Redis beyond this machine that asks for no password or speaks no TLS.
+    allow_open_queue
+        Take a Redis of this machine that asks for no password: each user of the machine can then run code as this worker.
     """
     from aioposthog_env.cli import workers as room
 
@@ -124,5 +127,6 @@ def run(
         lease=lease,
         any_credential=any_credential,
         allow_insecure=allow_insecure,
+        allow_open_queue=allow_open_queue,
     )
     return started(room.run(connection, how))
