@@ -129,7 +129,7 @@ class PersonalAPIKey:
     ) -> None:
         value = _as_secret(value)  # an error below shows no plain text among the local variables
         _check_token(value, self.kind, refused={"pha_": "an OAuth token: pass OAuthToken(…)"})
-        self.__attrs_init__(value, scopes=scopes, projects=projects)
+        self.__attrs_init__(value, scopes=scopes, projects=projects)  # pyright: ignore
 
     def headers(self, *, unsafe: bool, origin: str) -> dict[str, str]:
         """The headers that carry the key."""
@@ -165,7 +165,7 @@ class OAuthToken:
     ) -> None:
         value = _as_secret(value)
         _check_token(value, self.kind, refused={"phx_": "a personal API key: pass PersonalAPIKey(…)"})
-        self.__attrs_init__(value, scopes=scopes, projects=projects)
+        self.__attrs_init__(value, scopes=scopes, projects=projects)  # pyright: ignore
 
     def headers(self, *, unsafe: bool, origin: str) -> dict[str, str]:
         """The headers that carry the token."""
@@ -198,7 +198,7 @@ class SessionCookie:
         session_id, csrf_token = _as_secret(session_id), _as_secret(csrf_token)
         _check_header_value(session_id, "session_id", also_bad=";, ")
         _check_header_value(csrf_token, "csrf_token", also_bad=";, ")
-        self.__attrs_init__(session_id, csrf_token)
+        self.__attrs_init__(session_id, csrf_token)  # pyright: ignore
 
     def headers(self, *, unsafe: bool, origin: str) -> dict[str, str]:
         """The cookies, and on unsafe verbs the CSRF header with the Referer that Django asks for over https."""

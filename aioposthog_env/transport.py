@@ -26,6 +26,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import attrs
+from aiohttp.abc import ResolveResult
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from yarl import URL
@@ -396,14 +397,12 @@ def _tls_context(ssl: TLS) -> "tls.SSLContext | bool":
 class _Resolver(aiohttp.ThreadedResolver):
     """The system's names, but ``localhost`` never leaves this machine, whatever DNS or a file of hosts says."""
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[aiohttp.abc.ResolveResult]:
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
         if host != "localhost":
             return await super().resolve(host, port, family)
         addresses = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
         return [
-            aiohttp.abc.ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=socket.AI_NUMERICHOST)
+            ResolveResult(hostname=host, host=address, port=port, family=of, proto=0, flags=socket.AI_NUMERICHOST)
             for address, of in addresses
             if family in {socket.AF_UNSPEC, of}
         ]

@@ -192,8 +192,12 @@ def _building(kind: Any) -> Any:
     end.
     """
     plain = {name: getattr(object, name) for name in ("__init__", "__setattr__", "__delattr__")}
-    # A traceback may show the object before it has all attributes.
-    return type(kind.__name__, (kind,), {"__slots__": (), **plain, "__repr__": lambda _: f"<{kind.__name__}, half built>"})
+
+    def half_built(made: object) -> str:
+        """A traceback may show the object before it has all attributes."""
+        return f"<{kind.__name__}, half built>"
+
+    return type(kind.__name__, (kind,), {"__slots__": (), **plain, "__repr__": half_built})
 
 
 def _wire_names(kind: Any) -> frozenset[str]:
