@@ -14,7 +14,8 @@ import attrs
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECRET_TOKEN, UPDATE
 from aioposthog_env.auth import credential_digest
-from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
+from aioposthog_env.bulk.journal import Journal
+from aioposthog_env.bulk.journal_items import Identity, Item, Kept
 from aioposthog_env.bulk.outcome import Outcome
 from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError, SettingsNotAppliedError
 from aioposthog_env.models.applied import as_asked

@@ -15,7 +15,8 @@ import anyio
 from platformdirs import user_state_path
 
 from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, UPDATE
-from aioposthog_env.bulk.journal import Journal, RunSummary
+from aioposthog_env.bulk.journal import Journal
+from aioposthog_env.bulk.journal_items import RunSummary
 from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.arguments import Connection

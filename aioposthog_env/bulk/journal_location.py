@@ -1,0 +1,37 @@
+"""Where a journal was when a run last began: the machine, and the file on it.
+
+A copy of a journal knows nothing of what happened after it was made. A run that resumes from it would do all of that again. A
+file that was copied or restored has another inode, or is on another machine; one that was renamed keeps both.
+"""
+
+import os
+import socket
+from typing import Self
+
+import attrs
+
+
+@attrs.frozen
+class Location:
+    """A machine and a file on it.
+
+    Attributes:
+        host: The machine's host name up to its first dot: what follows changes with the network that a laptop is in.
+        inode: The file's number in its file system. The device is left out: its number may change when the machine restarts.
+    """
+
+    host: str
+    inode: str
+
+    @classmethod
+    def of(cls, opened: os.stat_result) -> Self:
+        """Return the location of a file on this machine."""
+        return cls(socket.gethostname().partition(".")[0].lower(), str(opened.st_ino))
+
+    def moved_from(self, recorded: "Location") -> str | None:
+        """Return how this location differs from the recorded one, in words; None if it does not."""
+        if self.host != recorded.host:
+            return f"it was last used on the host {recorded.host!r}, and this is {self.host!r}"
+        if self.inode != recorded.inode:
+            return "it is not the file that was last used, but a copy of it"
+        return None
