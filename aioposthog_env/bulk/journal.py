@@ -179,7 +179,7 @@ class Journal:
         ]
 
     async def moved_from(self) -> str | None:
-        """Return why the file is not where a run last used it, in words; None where it is, or where no run has noted that.
+        """Return how the file is elsewhere than where a run last used it, in words; None if it is not, or none has noted that.
 
         Raises:
             JournalError: There is no such file, or it cannot be used.
@@ -253,9 +253,8 @@ class Journal:
         here, recorded = await self._locations()
         if not self._moved and recorded is not None and (how := here.moved_from(recorded)) is not None:
             raise JournalError(
-                f"The journal {self.path} was copied, restored or moved: {how}. Nothing was sent. An old copy does not know "
-                "what happened after it was made, and a run that resumes from it does all of that again. If no run has used "
-                "the original since, say Journal(path, moved=True), or --moved on the command line."
+                f"The journal {self.path} may be an old copy, so nothing was sent. {how} If no run has used another copy "
+                "since, say Journal(path, moved=True), or --moved on the command line."
             )
         located = [] if here == recorded else [(LOCATE, attrs.asdict(here))]
         if not await self._read("SELECT id FROM runs WHERE name = :name", name=name):
@@ -368,8 +367,9 @@ class Journal:
     def _fetch(self, collect: Callable[[_Rows], T], query: str, values: Mapping[str, object], interruption: Interruption) -> T:
         with self._thread, explained(self.path):
             db = self._open_db()
-            with interruption.covering(db):
-                return collect(db.execute(query, values))
+            # An unfinished statement would keep the file locked after it was closed.
+            with interruption.covering(db), contextlib.closing(db.execute(query, values)) as rows:
+                return collect(rows)
 
     async def _write(self, statement: str, values: dict[str, Any]) -> None:
         await self._commit_rows([(statement, values)])

@@ -35,7 +35,11 @@ def untouched(path: Path) -> sqlite3.Connection:
 
 def damaged(path: Path, why: str = "") -> JournalError:
     """Return the error for a journal that holds something this library never writes."""
-    return JournalError(f"The journal {path} is damaged. {why}{_what_can_be_saved(path)}")
+    return JournalError(
+        f"The journal {path} is damaged. {_what_can_be_saved(path)}. {why}Keep a copy of the file and of the file ending in "
+        f"-wal beside it; `sqlite3 {path.name} .recover` may save more. Until then take every environment of the run as in "
+        "doubt: read it before you repeat a token call."
+    )
 
 
 class explained(contextlib.AbstractContextManager[None]):  # noqa: N801  used like a function
@@ -76,8 +80,4 @@ def _what_can_be_saved(path: Path) -> str:
             for (state,) in db.execute("SELECT state FROM items") if readable else ():
                 counts[state if state in STATES else "in no state that is known"] += 1
     kept = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    saved = f"{counts.total()} items can still be read ({kept})" if counts else "Nothing of it can be read"
-    return (
-        f"{saved}. Keep a copy of the file and of the file ending in -wal beside it; `sqlite3 {path.name} .recover` may save "
-        "more. Until then take every environment of the run as in doubt: read it before you repeat a token call."
-    )
+    return f"{counts.total()} items can still be read ({kept})" if counts else "Nothing of it can be read"

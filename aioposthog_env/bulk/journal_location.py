@@ -29,9 +29,14 @@ class Location:
         return cls(socket.gethostname().partition(".")[0].lower(), str(opened.st_ino))
 
     def moved_from(self, recorded: "Location") -> str | None:
-        """Return how this location differs from the recorded one, in words; None if it does not."""
+        """Return how this location differs from the recorded one, and what that means; None if it does not differ."""
         if self.host != recorded.host:
-            return f"it was last used on the host {recorded.host!r}, and this is {self.host!r}"
-        if self.inode != recorded.inode:
-            return "it is not the file that was last used, but a copy of it"
-        return None
+            how = f"It was last used on the host {recorded.host!r}, and this is {self.host!r}."
+        elif self.inode != recorded.inode:
+            how = "It was copied or restored: it is not the file that was last used."
+        else:
+            return None
+        return (
+            f"{how} An old copy of a journal does not know what happened after it was made, and a run that resumes from it "
+            "does all of that again."
+        )

@@ -265,14 +265,16 @@ class RunRecord:
                 "sent to it. Resume it with the function that it was begun with, or name another run."
             ).about(self._identity.endpoint, ref.id)
 
+    def changes_with(self, outcome: Outcome[Any]) -> bool:
+        """Return whether an outcome is news: not that of an environment that was done before, or never begun."""
+        return outcome.attempts > 0 or not (outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"})
+
     async def conclude(self, outcome: Outcome[Any]) -> None:
         """Write down what became of an environment.
 
         Raises:
             JournalError: It cannot be written; then it stays in doubt.
         """
-        if outcome.attempts == 0 and (outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}):
-            return
         await self._journal.conclude(
             self._number,
             {

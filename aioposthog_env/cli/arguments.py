@@ -10,6 +10,7 @@ Era: TypeAlias = Literal["2024-10", "2025-11", "current"]
 Ids: TypeAlias = Annotated[list[int], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
+Moved: TypeAlias = Annotated[bool, Parameter(negative="")]
 
 CHOICE = Group("Which environments", sort_key=0)
 CONNECTION = Group("Connection", sort_key=1)

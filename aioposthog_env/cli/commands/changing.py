@@ -6,7 +6,18 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter, validators
 
 from aioposthog_env.cli.app import app, started
-from aioposthog_env.cli.arguments import ASKED_AS_USUAL, HERE, UNCHOSEN, Choice, Connection, Ids, OnWorkers, ReportTo, Yes
+from aioposthog_env.cli.arguments import (
+    ASKED_AS_USUAL,
+    HERE,
+    UNCHOSEN,
+    Choice,
+    Connection,
+    Ids,
+    Moved,
+    OnWorkers,
+    ReportTo,
+    Yes,
+)
 
 Assignments: TypeAlias = Annotated[list[str], Parameter(name="--set", negative="")]
 
@@ -74,6 +85,7 @@ def apply(
     set_: Assignments = [],  # noqa: B006  never changed
     settings: Path | None = None,
     journal: Path | None = None,
+    moved: Moved = False,
     no_journal: Annotated[bool, Parameter(negative="")] = False,
     canary: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
     verify: Annotated[bool, Parameter(negative="")] = False,
@@ -100,6 +112,8 @@ def apply(
         A file of desired settings.
     journal
         The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     no_journal
         Record nothing.
     canary
@@ -131,6 +145,7 @@ def apply(
         yes=yes,
         report=report,
         on=on,
+        moved=moved,
     )
     return started(change.apply(connection, plan, choice, wanted, how))
 
@@ -141,6 +156,7 @@ def undo(
     /,
     *,
     run: str | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     connection: Connection = ASKED_AS_USUAL,
@@ -153,6 +169,8 @@ def undo(
         The journal of the run.
     run
         The run's name within it, where it holds several that changed settings at the host.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask.
     report
@@ -160,7 +178,7 @@ def undo(
     """
     from aioposthog_env.cli import journals
 
-    return started(journals.undo(connection, journal, run, yes=yes, report=report))
+    return started(journals.undo(connection, journal, run, yes=yes, report=report, moved=moved))
 
 
 @app.command
@@ -190,6 +208,7 @@ def rotate_secrets(
     sink: Path,
     verify: Annotated[bool, Parameter(negative="")] = False,
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     on: OnWorkers = HERE,
@@ -210,6 +229,8 @@ def rotate_secrets(
         Read each environment again afterwards.
     journal
         The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -217,7 +238,7 @@ def rotate_secrets(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report, on=on)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report, on=on)
     return started(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, how=how))
 
 
@@ -228,6 +249,7 @@ def delete_secret_backups(
     *,
     min_age: Annotated[float, Parameter(validator=validators.Number(gte=0))],
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
@@ -243,6 +265,8 @@ def delete_secret_backups(
         Seconds; younger backups are left.
     journal
         The file to record in, or to resume from.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -250,7 +274,7 @@ def delete_secret_backups(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report)
     return started(tokens.delete_backups(connection, ids, choice, min_age=min_age, how=how))
 
 
@@ -260,6 +284,7 @@ def reset_tokens(
     /,
     *,
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
@@ -273,6 +298,8 @@ def reset_tokens(
         The ids of the environments.
     journal
         The file to record in, or to resume from.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -280,7 +307,7 @@ def reset_tokens(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report)
     return started(tokens.reset(connection, ids, choice, how))
 
 
@@ -290,6 +317,7 @@ def delete(
     /,
     *,
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
@@ -303,6 +331,8 @@ def delete(
         The ids of the environments.
     journal
         The file to record in, or to resume from.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -310,5 +340,5 @@ def delete(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report)
     return started(tokens.delete(connection, ids, choice, how))
