@@ -100,22 +100,43 @@ async def test_a_cancel_at_any_moment_of_a_resume_ends_within_a_second(tmp_path:
     path = tmp_path / "run.db"
     async with reset(path, MANY) as (sandbox, environments):
         threads = threading.active_count()
-        for delay in (0.0, 0.02, 0.1, 0.2, 0.4, 0.8):
+        for delay in (0.0, 0.02, 0.1, 0.2, 0.4, 0.5, 0.6, 0.8):
             run = environments.each(range(1, MANY + 1), journal=path, keep="counts").reset_token()
 
             async def resume() -> None:
                 await run  # noqa: B023  ends before the next
 
-            task = asyncio.ensure_future(resume())
-            await asyncio.sleep(delay)
-            task.cancel()
-            began = perf_counter()
+            task, loop = asyncio.ensure_future(resume()), asyncio.get_running_loop()
+            due = perf_counter() + delay
+            # From another thread, since a loop that is held up would also hold up its own clock.
+            timer = threading.Timer(delay, loop.call_soon_threadsafe, [task.cancel])
+            timer.start()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            assert perf_counter() - began < 1
+            assert perf_counter() - due < 1
+            timer.join()
             assert len(await Journal(path).runs()) == 1  # it is closed
         assert threading.active_count() <= threads + 1
         assert sandbox.effects["reset_token", 1] == 1
+
+
+async def test_the_event_loop_has_its_turn_during_a_resume(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    async with reset(path, MANY) as (_, environments):
+        longest = 0.0
+
+        async def watch() -> None:
+            nonlocal longest
+            while True:
+                began = perf_counter()
+                await asyncio.sleep(0.001)
+                longest = max(longest, perf_counter() - began)
+
+        watching = asyncio.ensure_future(watch())
+        report = await environments.each(range(1, MANY + 1), journal=path, keep="counts").reset_token()
+        watching.cancel()
+        assert report.counts["unchanged"] == MANY
+        assert longest < 0.5
 
 
 RESUME = """

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from aioposthog_env import Journal
+from aioposthog_env import Journal, JournalError
 from tests.figures import Count
 from tests.safety.journals import committed_pages, laid_out, make_killed
 
@@ -60,6 +60,17 @@ def test_a_first_page_that_only_the_log_has_whole_is_taken_from_there(tmp_path: 
         torn = laid_out(tmp_path / "torn", first + main[size:], log)
         assert states(torn) == {"intended": 20, "succeeded": 20, "failed": 20}
         count("torn", states=1, opened=1)
+
+
+def test_a_torn_checkpoint_without_its_log_is_refused_as_damage(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    make_killed(path, 60)
+    log = path.with_name("run.db-wal")
+    size, pages = committed_pages(log.read_bytes())
+    path.write_bytes(pages[1] + path.read_bytes()[size:])
+    log.unlink()
+    with pytest.raises(JournalError, match=r"The journal .* is damaged"):
+        states(path)
 
 
 @pytest.mark.timeout(900 if WHOLE else 60)
