@@ -48,7 +48,7 @@ Work: TypeAlias = Callable[[EnvironmentRef], Awaitable[Result[T]]]
 AnyIterator: TypeAlias = Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]
 
 _OUTBOX = 64
-_PAUSE_EVERY = 256
+_PAUSE_EVERY = 64
 """Outcomes after which the event loop has its turn."""
 _STOPPING = (AuthenticationError, JournalError, QueueError, SinkError)
 """Errors that every further environment would meet too."""
