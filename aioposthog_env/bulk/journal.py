@@ -25,7 +25,6 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections import Counter
@@ -40,7 +39,7 @@ import msgspec
 
 from aioposthog_env.bulk.journal_errors import explained
 from aioposthog_env.bulk.journal_file import Connection, open_file
-from aioposthog_env.bulk.journal_items import Identity, Item, Run, RunSummary, decoding, items_of, moment
+from aioposthog_env.bulk.journal_items import Identity, Item, Run, RunSummary, decoding, digests_of, items_of, moment
 from aioposthog_env.bulk.journal_location import Location
 from aioposthog_env.bulk.journal_schema import STATES
 from aioposthog_env.bulk.journal_statements import (
@@ -251,11 +250,8 @@ class Journal:
             JournalError: The run of that name is another one; or the file was moved.
         """
         here, recorded = await self._locations()
-        if not self._moved and recorded is not None and (how := here.moved_from(recorded)) is not None:
-            raise JournalError(
-                f"The journal {self.path} may be an old copy, so nothing was sent. {how} If no run has used another copy "
-                "since, say Journal(path, moved=True), or --moved on the command line."
-            )
+        if not self._moved and recorded is not None:
+            here.check(recorded, self.path)
         located = [] if here == recorded else [(LOCATE, attrs.asdict(here))]
         if not await self._read("SELECT id FROM runs WHERE name = :name", name=name):
             row = attrs.asdict(identity) | {"name": name, "started": time.time(), "sink": sink, "undoes": undoes}
@@ -271,9 +267,9 @@ class Journal:
             await self._commit_rows(located)
         if found != identity:
             row = {"id": number, "credential": identity.credential}
-            await self._write("UPDATE runs SET credential = :credential WHERE id = :id", row)
+            await self._commit_rows([("UPDATE runs SET credential = :credential WHERE id = :id", row)])
         if sink:
-            await self._write("UPDATE runs SET sink = 1 WHERE id = :id", {"id": number})
+            await self._commit_rows([("UPDATE runs SET sink = 1 WHERE id = :id", {"id": number})])
         links = dict(await self._read("SELECT id, undoes FROM runs WHERE undoes IS NOT NULL"))
         chain = [number]
         while (earlier := links.get(chain[-1])) is not None and earlier not in chain:
@@ -293,7 +289,7 @@ class Journal:
 
     async def done(self, run: int) -> dict[int, str | None]:
         """The environments of a run in which nothing is left to do, with the digests of what was sent. Mostly one digest."""
-        return await self._collect(_digests_by_environment, DONE, run=run)
+        return await self._collect(digests_of, DONE, run=run)
 
     async def not_done(self, run: int) -> list[Item]:
         """What the file holds of the other environments of a run."""
@@ -371,9 +367,6 @@ class Journal:
             with interruption.covering(db), contextlib.closing(db.execute(query, values)) as rows:
                 return collect(rows)
 
-    async def _write(self, statement: str, values: dict[str, Any]) -> None:
-        await self._commit_rows([(statement, values)])
-
     async def _commit_rows(self, rows: Sequence[_Row]) -> None:
         batch = self._batch
         batch.rows.extend(rows)
@@ -404,7 +397,3 @@ class Journal:
         if self._db is None:
             raise JournalError(f"The journal {self.path} is not open.")
         return self._db
-
-
-def _digests_by_environment(rows: _Rows) -> dict[int, str | None]:
-    return {environment: body if body is None else sys.intern(body) for environment, body in rows}

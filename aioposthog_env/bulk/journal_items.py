@@ -1,6 +1,7 @@
 """What a journal holds, as values: the identity of a run, its items, and a summary of each run."""
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,6 +127,11 @@ def decoding(path: Path) -> Generator[None, None, None]:
         yield
     except (msgspec.MsgspecError, RecursionError):
         raise damaged(path) from None
+
+
+def digests_of(rows: Iterable[tuple[int, str | None]]) -> dict[int, str | None]:
+    """Return the digest of each environment. Mostly all are the same, and then kept once."""
+    return {environment: body if body is None else sys.intern(body) for environment, body in rows}
 
 
 def items_of(rows: Iterable[Sequence[Any]], path: Path) -> list[Item]:

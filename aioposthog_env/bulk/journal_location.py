@@ -6,9 +6,12 @@ file that was copied or restored has another inode, or is on another machine; on
 
 import os
 import socket
+from pathlib import Path
 from typing import Self
 
 import attrs
+
+from aioposthog_env.errors import JournalError
 
 
 @attrs.frozen
@@ -40,3 +43,15 @@ class Location:
             f"{how} An old copy of a journal does not know what happened after it was made, and a run that resumes from it "
             "does all of that again."
         )
+
+    def check(self, recorded: "Location", path: Path) -> None:
+        """See that a journal is where a run last used it.
+
+        Raises:
+            JournalError: It is not.
+        """
+        if (how := self.moved_from(recorded)) is not None:
+            raise JournalError(
+                f"The journal {path} may be an old copy, so nothing was sent. {how} If no run has used another copy since, say "
+                "Journal(path, moved=True), or --moved on the command line."
+            )
