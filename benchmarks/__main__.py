@@ -11,7 +11,9 @@ from typing import Any, Final
 from benchmarks import report
 from benchmarks.measure import Row
 
-NAMES: Final = ("throughput", "decode", "overhead", "fanout", "rate_limit", "import_time", "sandbox", "workers", "soak")
+NAMES: Final = (
+    "throughput", "decode", "overhead", "fanout", "resume", "rate_limit", "import_time", "sandbox", "workers", "soak",
+)  # fmt: skip
 """Modules here, each with a function ``rows(quick)``; ``overhead`` has ``profile()`` too, and ``rate_limit`` ``measure()``."""
 
 

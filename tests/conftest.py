@@ -24,6 +24,9 @@ QUICK = RetryPolicy(first_wait=0.001, longest_wait=0.002, read_back=False)
 
 _OPEN_FILES: Final = {
     "test_journal.py",
+    "test_journal_files.py",
+    "test_journal_resume.py",
+    "test_journal_torn.py",
     "test_plan_apply_undo.py",
     "test_killed.py",
     "test_hostile.py",  # measures memory, and serves floods

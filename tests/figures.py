@@ -15,6 +15,8 @@ Count: TypeAlias = Callable[..., None]
 ROWS: Final = {
     "twice": "calls that must not happen twice, under faults",
     "killed": "changes and rotations killed at random instants and resumed: each happened once, none lost",
+    "torn": "torn checkpoint states of a journal, opened with all rows",
+    "full": "a disk that is full at any size, while a run is recorded or its journal closed; then resumed",
     "workers": "workers, coordinators and Redis killed while they rotate: each secret rotated once, none lost",
     "requests": "one request per attempt, also over a connection that has died",
     "cancelled": "cancelled at each await: nothing leaked, the next call works",

@@ -27,6 +27,7 @@ LEAST: Final = 0.9
 
 _PLANS: Final = "tests/safety/test_plan_apply_undo.py"
 _JOURNAL: Final = "tests/safety/test_journal.py"
+_FILES: Final = "tests/safety/test_journal_files.py"
 _SLOW: Final = [
     f"--deselect={_JOURNAL}::test_resuming_keeps_only_what_is_left_in_memory",
     f"--deselect={_PLANS}::test_plan_apply_and_undo_of_500_environments_return_each_to_its_first_state",
@@ -41,7 +42,8 @@ TESTS: Final[dict[str, list[str]]] = {
     "policy/retry.py": ["tests/unit/test_retry.py", "tests/unit/test_public_names.py"],
     "policy/retry_after.py": ["tests/unit/test_retry_after.py"],
     "recovery.py": ["tests/unit/test_recovery.py", "tests/sandbox/test_reading_back.py", "tests/safety/test_edges.py"],
-    "bulk/journal.py": [_JOURNAL, _PLANS, "tests/safety/test_rotation.py", *_SLOW],
+    "bulk/journal.py": [_JOURNAL, _FILES, _PLANS, "tests/safety/test_rotation.py", *_SLOW],
+    "bulk/journal_items.py": [_JOURNAL, _FILES, _PLANS, *_SLOW],
     "bulk/plan.py": [_PLANS, "tests/unit/test_drift.py", *_SLOW],
 }  # fmt: skip
 """By module, the tests that are to see a fault in it, the quickest first."""

@@ -18,7 +18,7 @@ from aioposthog_env.api import calls
 from aioposthog_env.api.endpoints import UPDATE
 from aioposthog_env.api.routes import place_of
 from aioposthog_env.bulk.each import Each, followed
-from aioposthog_env.bulk.journal import Item, Kept
+from aioposthog_env.bulk.journal_items import Item, Kept
 from aioposthog_env.bulk.outcome import Keep
 from aioposthog_env.bulk.plan import EnvironmentPlan, Plan, differences
 from aioposthog_env.bulk.queued import TaskQueue

@@ -25,127 +25,50 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias, TypeVar
 
 import anyio
 import attrs
 import msgspec
 
-from aioposthog_env.bulk.journal_file import STATES, Connection, damaged, explained, open_file
+from aioposthog_env.bulk.journal_errors import explained
+from aioposthog_env.bulk.journal_file import Connection, open_file
+from aioposthog_env.bulk.journal_items import Identity, Item, Run, RunSummary, decoding, digests_of, items_of, moment
+from aioposthog_env.bulk.journal_location import Location
+from aioposthog_env.bulk.journal_schema import STATES
 from aioposthog_env.bulk.journal_statements import (
     CONCLUDE,
     CONCLUDE_REDO,
     CONCLUDE_UNDO,
+    COUNTS,
     DIGESTS,
     DONE,
     DONE_STATES,
     INTEND,
     INTEND_AGAIN,
     ITEM,
-    JSON_COLUMNS,
+    LOCATE,
+    LOCATION,
+    NOT_DONE,
     NOTHING_DONE,
+    ROTATIONS,
+    RUNS,
+    START,
     WRITTEN,
     encoded,
 )
-from aioposthog_env.bulk.threads import in_thread
+from aioposthog_env.bulk.threads import Interruption, in_thread
 from aioposthog_env.errors import JournalError
-from aioposthog_env.models.fields import JSONValue
-from aioposthog_env.recovery import Marks
 from aioposthog_env.redacted import printable_half_built
 
-Kept: TypeAlias = dict[str, dict[str, JSONValue]]
-"""Setting to ``{"value": …}``, or to ``{"digest": …}`` where the value is not kept."""
-
-
-@attrs.frozen(kw_only=True)
-class Identity:
-    """What a run is: resuming it as anything else is refused.
-
-    Attributes:
-        host: The origin that it talks to.
-        credential: The digest of the credential.
-        endpoint: The endpoint's name.
-        body: The digest of what is sent.
-    """
-
-    host: str
-    credential: str
-    endpoint: str
-    body: str
-
-
-@attrs.frozen(kw_only=True)
-class Item:
-    """What the journal holds of one environment.
-
-    Attributes:
-        environment: The environment's id.
-        project: The id of its project, where it was given.
-        state: ``intended``; ``unfinished``; or the status of its outcome.
-        intended: When it was about to be sent, in seconds since 1970; None where it never was.
-        finished: When its outcome was known.
-        body: The digest of what is sent.
-        marks: What a token call was to change, as digests.
-        asked: The settings that were sent.
-        before: The settings that they replaced.
-        after: The digests of these settings as the server returned them.
-        error: Why it failed or is unknown.
-        attempts: Requests sent.
-    """
-
-    environment: int
-    project: int | None
-    state: str
-    intended: float | None
-    finished: float | None
-    body: str | None
-    marks: Marks | None
-    asked: Kept | None
-    before: Kept | None
-    after: Mapping[str, str] | None
-    error: str | None
-    attempts: int
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.state in {"succeeded", "unchanged"}
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether it is to be looked at before anything is sent: it may have been sent, or it was and is not finished."""
-        return self.state == "unfinished" or (self.state in {"intended", "unknown"} and self.intended is not None)
-
-
-@attrs.frozen(kw_only=True)
-class RunSummary:
-    """One run of a journal.
-
-    Attributes:
-        name: Its name within the file.
-        host: The origin that it talks to.
-        endpoint: The endpoint's name.
-        started: When it began.
-        counts: How many environments are in each state; ``intended``, ``unfinished`` and ``unknown`` are in doubt.
-        undoes: The name of the run that it undoes; None where it does something by itself.
-    """
-
-    name: str
-    host: str
-    endpoint: str
-    started: datetime
-    counts: Mapping[str, int]
-    undoes: str | None = None
-
-
+T = TypeVar("T")
+_Rows: TypeAlias = Iterable[tuple[Any, ...]]
 _Row: TypeAlias = tuple[str, dict[str, Any]]
 
 
@@ -166,10 +89,13 @@ class Journal:
 
     Args:
         path: The file. It is made where there is none, readable by its owner only.
+        moved: Resume its runs although the file was copied, or is on a machine of another name, since a run last used it. An
+            old copy does not know what happened after it was made: a run that resumes from it does all of that again.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, moved: bool = False) -> None:
         self.path: Path = Path(path)
+        self._moved = moved
         self._db: Connection | None = None
         self._users = 0
         self._running: set[str] = set()
@@ -204,7 +130,8 @@ class Journal:
     async def _enter(self, *, create: bool) -> None:
         self._users += 1
         try:
-            await in_thread(self._open, create)
+            interruption = Interruption()
+            await in_thread(self._open, create, interruption, interruption=interruption)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -215,10 +142,10 @@ class Journal:
         self._users -= 1
         await in_thread(self._close)
 
-    def _open(self, create: bool) -> None:
+    def _open(self, create: bool, interruption: Interruption) -> None:
         with self._thread:
             if self._db is None:
-                self._db = open_file(self.path, create=create)
+                self._db = open_file(self.path, create=create, interruption=interruption)
 
     def _close(self) -> None:
         with self._thread:
@@ -233,28 +160,39 @@ class Journal:
             JournalError: There is no such file, it is damaged, or in use by another process.
         """
         async with self._existing():
-            rows = await self._read(
-                "SELECT one.id, one.name, one.host, one.endpoint, one.started, undone.name"
-                " FROM runs AS one LEFT JOIN runs AS undone ON undone.id = one.undoes ORDER BY one.id"
-            )
-            counted = await self._read("SELECT run, state, count(*) FROM items GROUP BY run, state")
+            rows = await self._read(RUNS)
+            counted = await self._read(COUNTS)
         counts: dict[int, Counter[str]] = {}
         for run, state, count in counted:
             counts.setdefault(run, Counter())[state] = count
-        async with self._believing():
-            return [
-                RunSummary(
-                    name=name,
-                    host=host,
-                    endpoint=endpoint,
-                    started=datetime.fromtimestamp(started, UTC),
-                    counts={state: counts.get(id, Counter[str]())[state] for state in STATES},
-                    undoes=undoes,
-                )
-                for id, name, host, endpoint, started, undoes in msgspec.convert(
-                    rows, list[tuple[int, str, str, str, float, str | None]]
-                )
-            ]
+        with decoding(self.path):
+            runs = msgspec.convert(rows, list[Run])
+        return [
+            RunSummary(
+                name=name,
+                host=host,
+                endpoint=endpoint,
+                started=moment(started, self.path),
+                counts={state: counts.get(id, Counter[str]())[state] for state in STATES},
+                undoes=undoes,
+            )
+            for id, name, host, endpoint, started, undoes in runs
+        ]
+
+    async def moved_from(self) -> str | None:
+        """Return how the file is elsewhere than where a run last used it, in words; None if it is not, or none has noted that.
+
+        Raises:
+            JournalError: There is no such file, or it cannot be used.
+        """
+        async with self._existing():
+            here, recorded = await self._locations()
+        return None if recorded is None else here.moved_from(recorded)
+
+    async def _locations(self) -> tuple[Location, Location | None]:
+        """Where the file is, and where it was when a run last began."""
+        recorded = await self._read(LOCATION)
+        return Location.of(self._open_db().opened), Location(*recorded[0]) if recorded else None
 
     async def items(self, run: str = "main") -> list[Item]:
         """What the file holds of each environment of a run, by id.
@@ -311,26 +249,29 @@ class Journal:
             The number of the run.
 
         Raises:
-            JournalError: The run of that name is another one.
+            JournalError: The run of that name is another one; or the file was moved.
         """
+        here, recorded = await self._locations()
+        if not self._moved and recorded is not None:
+            here.check(recorded, self.path)
+        located = [] if here == recorded else [(LOCATE, attrs.asdict(here))]
         if not await self._read("SELECT id FROM runs WHERE name = :name", name=name):
             row = attrs.asdict(identity) | {"name": name, "started": time.time(), "sink": sink, "undoes": undoes}
-            await self._write(
-                "INSERT INTO runs (name, host, credential, endpoint, body, started, sink, undoes)"
-                " VALUES (:name, :host, :credential, :endpoint, :body, :started, :sink, :undoes)",
-                row,
-            )
+            await self._commit_rows([*located, (START, row)])
+            located = []
         number, found = await self.find(name)
-        if (refusal := _other(identity, found, adopt=adopt)) is not None:
+        if (refusal := identity.refusal(found, adopt=adopt)) is not None:
             raise JournalError(
                 f"The run {name!r} in {self.path} is another one: {refusal} Nothing was sent. Resume it as it was begun, or "
                 "name another file, or, from Python, another run in this one."
             )
+        if located:
+            await self._commit_rows(located)
         if found != identity:
             row = {"id": number, "credential": identity.credential}
-            await self._write("UPDATE runs SET credential = :credential WHERE id = :id", row)
+            await self._commit_rows([("UPDATE runs SET credential = :credential WHERE id = :id", row)])
         if sink:
-            await self._write("UPDATE runs SET sink = 1 WHERE id = :id", {"id": number})
+            await self._commit_rows([("UPDATE runs SET sink = 1 WHERE id = :id", {"id": number})])
         links = dict(await self._read("SELECT id, undoes FROM runs WHERE undoes IS NOT NULL"))
         chain = [number]
         while (earlier := links.get(chain[-1])) is not None and earlier not in chain:
@@ -350,8 +291,7 @@ class Journal:
 
     async def done(self, run: int) -> dict[int, str | None]:
         """The environments of a run in which nothing is left to do, with the digests of what was sent. Mostly one digest."""
-        rows = await self._read(DONE, run=run)
-        return {environment: body if body is None else sys.intern(body) for environment, body in rows}
+        return await self._collect(digests_of, DONE, run=run)
 
     async def unchanged(self, run: int) -> frozenset[int]:
         """The environments that a run found as desired, so that it sent nothing to them."""
@@ -360,7 +300,7 @@ class Journal:
 
     async def not_done(self, run: int) -> list[Item]:
         """What the file holds of the other environments of a run."""
-        return await self._items(f"run = :run AND environment NOT IN (SELECT environment FROM ({DONE}))", run=run)  # noqa: S608
+        return await self._items(NOT_DONE, run=run)
 
     async def item(self, run: int, environment: int) -> Item | None:
         """What the file holds of one environment."""
@@ -410,37 +350,29 @@ class Journal:
 
         The journal must be open.
         """
-        rows = await self._read(
-            "SELECT environment, finished, after FROM items JOIN runs ON runs.id = items.run"
-            " WHERE endpoint = 'rotate_secret_token' AND state IN ('succeeded', 'unchanged') AND after IS NOT NULL"
-            " ORDER BY finished"
-        )
-        async with self._believing():
+        rows = await self._read(ROTATIONS)
+        with decoding(self.path):
             decoded = [(environment, finished, DIGESTS.decode(after)) for environment, finished, after in rows]
         return {environment: (finished, after.get("secret") or "") for environment, finished, after in decoded}
 
     async def _items(self, where: str, **values: int) -> list[Item]:
-        rows = await self._read(f"SELECT {ITEM} FROM items WHERE {where}", **values)  # noqa: S608
-        async with self._believing():
-            return [_item(row) for row in rows]
-
-    @contextlib.asynccontextmanager
-    async def _believing(self) -> AsyncGenerator[None, None]:
-        """What a journal holds was written by this library; anything else in it is damage."""
-        try:
-            yield
-        except (msgspec.MsgspecError, ValueError, OverflowError, OSError, RecursionError):
-            raise await in_thread(damaged, self.path) from None
+        query = f"SELECT {ITEM} FROM items WHERE {where}"  # noqa: S608
+        return await self._collect(lambda rows: items_of(rows, self.path), query, **values)
 
     async def _read(self, query: str, **values: object) -> list[tuple[Any, ...]]:
-        return await in_thread(self._fetch, query, values)
+        return await self._collect(list, query, **values)
 
-    def _fetch(self, query: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    async def _collect(self, collect: Callable[[_Rows], T], query: str, **values: object) -> T:
+        """Run a query, and collect its rows in the thread that finds them. A cancel interrupts both."""
+        interruption = Interruption()
+        return await in_thread(self._fetch, collect, query, values, interruption, interruption=interruption)
+
+    def _fetch(self, collect: Callable[[_Rows], T], query: str, values: Mapping[str, object], interruption: Interruption) -> T:
         with self._thread, explained(self.path):
-            return self._open_db().execute(query, values).fetchall()
-
-    async def _write(self, statement: str, values: dict[str, Any]) -> None:
-        await self._commit_rows([(statement, values)])
+            db = self._open_db()
+            # An unfinished statement would keep the file locked after it was closed.
+            with interruption.covering(db), contextlib.closing(db.execute(query, values)) as rows:
+                return collect(rows)
 
     async def _commit_rows(self, rows: Sequence[_Row]) -> None:
         batch = self._batch
@@ -455,13 +387,14 @@ class Journal:
     def _commit(self, batch: _Batch) -> None:
         with self._thread, explained(self.path):
             db = self._open_db()
-            db.check_place()
+            db.check_files()
             db.execute("BEGIN IMMEDIATE")
             try:
                 for statement, values in batch.rows:
                     db.execute(statement, values)
                 db.execute("COMMIT")
                 batch.committed = True
+                db.note_sizes()
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
@@ -471,30 +404,3 @@ class Journal:
         if self._db is None:
             raise JournalError(f"The journal {self.path} is not open.")
         return self._db
-
-
-_Time: TypeAlias = float | None
-_Text: TypeAlias = str | None
-_ROW: Final = tuple[int, int | None, str, _Time, _Time, _Text, _Text, _Text, _Text, _Text, _Text, int]
-"""The types of an item's columns."""
-
-
-def _item(row: Sequence[Any]) -> Item:
-    named: dict[str, Any] = dict(zip(attrs.fields_dict(Item), msgspec.convert(row, _ROW), strict=True))
-    for name, decoder in JSON_COLUMNS.items():
-        if named[name] is not None:
-            named[name] = decoder.decode(cast("str", named[name]))
-    return Item(**named)
-
-
-def _other(now: Identity, then: Identity, *, adopt: bool) -> str | None:
-    """In which respect a run is another one than the journal holds."""
-    if now.host != then.host:
-        return f"it was begun at {then.host}, and this is {now.host}."
-    if now.endpoint != then.endpoint:
-        return f"it calls {then.endpoint}, and this is {now.endpoint}."
-    if now.body != then.body:
-        return "it was begun with other settings, or as another plan."
-    if now.credential != then.credential and not adopt:
-        return "it was begun with another credential; if that was replaced, say adopt=True."
-    return None

@@ -5,6 +5,17 @@ from typing import Any, Final
 
 import msgspec
 
+RUNS: Final = """
+    SELECT one.id, one.name, one.host, one.endpoint, one.started, undone.name
+    FROM runs AS one LEFT JOIN runs AS undone ON undone.id = one.undoes ORDER BY one.id
+"""
+COUNTS: Final = "SELECT run, state, count(*) FROM items GROUP BY run, state"
+START: Final = """
+    INSERT INTO runs (name, host, credential, endpoint, body, started, sink, undoes)
+    VALUES (:name, :host, :credential, :endpoint, :body, :started, :sink, :undoes)
+"""
+LOCATION: Final = "SELECT host, inode FROM location"
+LOCATE: Final = "INSERT OR REPLACE INTO location (id, host, inode) VALUES (1, :host, :inode)"
 INTEND: Final = """
     INSERT INTO items (run, environment, project, state, intended, body, marks, asked, before)
     VALUES (:run, :environment, :project, 'intended', :intended, :body, :marks, :asked, :before)
@@ -33,19 +44,29 @@ CONCLUDE_REDO: Final = """
         SELECT asked, before, after FROM items WHERE run = :run AND environment = :environment
     ) WHERE environment = :environment AND run = :undone
 """
-DONE: Final = """
-    SELECT environment, body FROM items AS done WHERE run = :run AND state IN ('succeeded', 'unchanged') AND NOT EXISTS (
-        SELECT 1 FROM items JOIN runs ON runs.id = items.run
-        WHERE runs.undoes = done.run AND items.environment = done.environment AND items.before IS NOT NULL
+# The runs are few and come first, so that SQLite finds the items of each by their key. The other order reads all items again
+# for each item.
+_DONE: Final = """
+    state IN ('succeeded', 'unchanged') AND environment NOT IN (
+        SELECT undone.environment FROM runs CROSS JOIN items AS undone ON undone.run = runs.id
+        WHERE runs.undoes = :run AND undone.before IS NOT NULL
     )
 """
+DONE: Final = f"SELECT environment, body FROM items WHERE run = :run AND {_DONE}"  # noqa: S608
 """What is done, and has not been undone in part or perhaps."""
+NOT_DONE: Final = f"run = :run AND NOT ({_DONE})"
 WRITTEN: Final = """
     SELECT environment, project FROM items WHERE run = :run AND before IS NOT NULL
     UNION SELECT environment, project FROM items WHERE run = :undoing AND state != 'undone'
     ORDER BY environment
 """
 """What a run may have written, and what of that has been undone."""
+
+ROTATIONS: Final = """
+    SELECT environment, finished, after FROM items JOIN runs ON runs.id = items.run
+    WHERE endpoint = 'rotate_secret_token' AND state IN ('succeeded', 'unchanged') AND after IS NOT NULL
+    ORDER BY finished
+"""
 
 DONE_STATES: Final = frozenset({"succeeded", "unchanged"})
 DIGESTS: Final = msgspec.json.Decoder(dict[str, str | None])

@@ -14,7 +14,8 @@ import attrs
 from aioposthog_env.api.calls import Call
 from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECRET_TOKEN, UPDATE
 from aioposthog_env.auth import credential_digest
-from aioposthog_env.bulk.journal import Identity, Item, Journal, Kept
+from aioposthog_env.bulk.journal import Journal
+from aioposthog_env.bulk.journal_items import Identity, Item, Kept
 from aioposthog_env.bulk.outcome import Outcome, Status
 from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError, SettingsNotAppliedError
 from aioposthog_env.models.comparing import SENSITIVE, digest, digests, satisfies
@@ -272,16 +273,21 @@ class RunRecord:
                 "sent to it. Resume it with the function that it was begun with, or name another run."
             ).about(self._identity.endpoint, ref.id)
 
+    def changes_with(self, outcome: Outcome[Any]) -> bool:
+        """Return whether an outcome is news: not that of an environment that was done before, or never begun.
+
+        A job that was withdrawn from its queue is news, because its intent was recorded.
+        """
+        withdrawn = isinstance(outcome.error, StoppedError) and outcome.error.no_effect
+        untouched = outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}
+        return withdrawn or outcome.attempts > 0 or not untouched
+
     async def conclude(self, outcome: Outcome[Any]) -> None:
         """Write down what became of an environment.
 
         Raises:
             JournalError: It cannot be written; then it stays in doubt.
         """
-        withdrawn = isinstance(outcome.error, StoppedError) and outcome.error.no_effect
-        untouched = outcome.ref.id in self._done or outcome.reason in {"stopped", "canary", "dry run"}
-        if outcome.attempts == 0 and untouched and not withdrawn:
-            return
         await self._journal.conclude(
             self._number,
             {

@@ -49,6 +49,8 @@ Work: TypeAlias = Callable[[EnvironmentRef], Awaitable[Result[T]]]
 AnyIterator: TypeAlias = Iterator[EnvironmentRef] | AsyncIterator[EnvironmentRef]
 
 _OUTBOX = 64
+_PAUSE_EVERY = 64
+"""Outcomes after which the event loop has its turn."""
 _STOPPING = (AuthenticationError, JournalError, QueueError, SinkError)
 """Errors that every further environment would meet too."""
 
@@ -306,9 +308,14 @@ class BulkRun(Generic[T]):
                 tell(self._hooks, _finished(self._endpoint, outcome))
             self._counts[outcome.status] += 1
             await keep(outcome)
+            # An environment that is done already waits for nothing, so a cancel would come only after all of them.
+            if self._counts.total() % _PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
 
     async def _conclude(self, record: RunRecord, outcome: Outcome[T]) -> bool:
         """Write down what became of an environment. Whether that is on the disk."""
+        if not record.changes_with(outcome):
+            return True
         try:
             # What is known is written down, even where the run is cancelled just now.
             with anyio.CancelScope(shield=True):

@@ -23,6 +23,7 @@ import msgspec
 
 from aioposthog_env.auth import Secret
 from aioposthog_env.bulk.cancelled import is_cancelled
+from aioposthog_env.bulk.file_owner import is_foreign
 from aioposthog_env.bulk.journal_file import files_of
 from aioposthog_env.bulk.threads import in_thread
 from aioposthog_env.errors import ConfigurationError, SinkError
@@ -156,6 +157,12 @@ def _open(path: Path) -> IO[bytes]:
     except OSError as error:
         raise ConfigurationError(f"The sink {path} cannot be opened: {error.strerror}. Nothing was sent.") from None
     mode = os.fstat(file.fileno())
+    if is_foreign(mode):
+        file.close()
+        raise ConfigurationError(
+            f"The sink {path} belongs to another user (id {mode.st_uid}), who could read the secrets. Nothing was sent. Name "
+            "another file, or remove this one."
+        )
     if not stat.S_ISREG(mode.st_mode) or stat.S_IMODE(mode.st_mode) & 0o077:
         file.close()
         raise ConfigurationError(f"The sink {path} is no file that only its owner can read (mode 0600). Nothing was sent.")

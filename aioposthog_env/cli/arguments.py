@@ -44,6 +44,7 @@ Ids: TypeAlias = Annotated[list[Whole], Parameter(name="ID", negative="")]
 ReportTo: TypeAlias = Annotated[Path | None, Parameter(name="--report")]
 AllowEnv: TypeAlias = Annotated[list[str], Parameter(negative="")]
 Yes: TypeAlias = Annotated[bool, Parameter(negative="")]
+Moved: TypeAlias = Annotated[bool, Parameter(negative="")]
 
 CHOICE = Group("Which environments", sort_key=0)
 CONNECTION = Group("Connection", sort_key=1)

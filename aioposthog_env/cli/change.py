@@ -18,7 +18,7 @@ from aioposthog_env.cli.choice import names_ids, only_by_id
 from aioposthog_env.cli.confirm import confirm
 from aioposthog_env.cli.connect import check_lasts
 from aioposthog_env.cli.hosts import Site, at_each, check_hosts, chosen_at_each, connect_each
-from aioposthog_env.cli.journals import has_changes, new_journal, runs_at
+from aioposthog_env.cli.journals import has_changes, journal_at, new_journal, runs_at
 from aioposthog_env.cli.output import Output, check_place
 from aioposthog_env.cli.places import check_apart, check_ends, check_replaceable, typed
 from aioposthog_env.cli.reporting import Reporting
@@ -70,6 +70,7 @@ class HowToApply:
     yes: bool
     report: Path | None
     on: OnWorkers = HERE
+    moved: bool = False
 
     @property
     def calls_each(self) -> int:
@@ -166,6 +167,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             output.say("Everything is as desired.")
             return nothing_to_do(output)
         journal = None if how.no_journal or how.dry_run else how.journal or new_journal("apply")
+        recorded = None if journal is None else await journal_at(output, journal, moved=how.moved)
         if not how.dry_run:
             number = counted(sum(len(plan.changing) for plan in plans), "environment")
             confirm(output, f"change {number}", yes=how.yes, explicit=explicit)
@@ -174,7 +176,7 @@ async def apply(connection: Connection, path: Path | None, choice: Choice, wante
             for site, plan in zip(sites, plans, strict=True):
                 plan.save(_plan_path(path, site))
         resume = [] if journal is None or path is None else _resume(connection, path, journal, plans, wanted, how)
-        parts = await _parts(sites, plans, connection, journal, how, resume)
+        parts = await _parts(sites, plans, connection, recorded, how, resume)
         watched = await watch(output, parts)
     if journal is not None:
         back = ["aioposthog-env", "undo", typed(journal), *connected(connection)]
@@ -237,13 +239,13 @@ async def _parts(
     sites: Sequence[Site],
     plans: Sequence[Plan],
     connection: Connection,
-    path: Path | None,
+    journal: Journal | None,
     how: HowToApply,
     resume: Sequence[str],
 ) -> list[Part[Environment]]:
     """The run at each host, all recorded in one journal."""
-    journal, parts = None if path is None else Journal(path), list[Part[Environment]]()
-    names = [MAIN for _ in sites] if path is None else await runs_at(path, UPDATE.name, sites)
+    parts = list[Part[Environment]]()
+    names = [MAIN for _ in sites] if journal is None else await runs_at(journal.path, UPDATE.name, sites)
     for site, plan, name in zip(sites, plans, names, strict=True):
         run = site.environments.apply(
             plan,

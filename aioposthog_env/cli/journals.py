@@ -15,7 +15,8 @@ import anyio
 from platformdirs import user_state_path
 
 from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, UPDATE
-from aioposthog_env.bulk.journal import Journal, RunSummary
+from aioposthog_env.bulk.journal import Journal
+from aioposthog_env.bulk.journal_items import RunSummary
 from aioposthog_env.bulk.record import MAIN
 from aioposthog_env.cli import DONE, ERROR, PARTLY
 from aioposthog_env.cli.arguments import Connection
@@ -26,18 +27,43 @@ from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.places import check_apart, typed
 from aioposthog_env.cli.reporting import Reporting
 from aioposthog_env.cli.running import finish, watch
+from aioposthog_env.cli.streams import is_terminal, stdin
 from aioposthog_env.errors import ConfigurationError, JournalError
 from aioposthog_env.plural import counted
 from aioposthog_env.reports.rows import rows_of
 
 
-async def undo(connection: Connection, path: Path, run: str | None, *, yes: bool, report: Path | None) -> int:
+async def journal_at(output: Output, path: Path, *, moved: bool) -> Journal:
+    """Return the journal of a command; where it may be an old copy, ask first.
+
+    Args:
+        output: Where to ask.
+        path: The file, which need not exist.
+        moved: The answer, given in advance by ``--moved``. ``--yes`` does not answer this.
+
+    Raises:
+        ConfigurationError: The person does not want it, or there is no terminal to ask at.
+        JournalError: The file cannot be used.
+    """
+    if not moved and await anyio.Path(path).exists() and (how := await Journal(path).moved_from()) is not None:
+        words = f"The journal {path} may be an old copy. {how}"
+        if not is_terminal(stdin()):
+            raise ConfigurationError(f"{words} Nothing was sent. If no run has used another copy since, add --moved.")
+        output.say(words)
+        confirm(output, "use this copy", yes=False, explicit=True)
+        moved = True
+    return Journal(path, moved=moved)
+
+
+async def undo(
+    connection: Connection, path: Path, run: str | None, *, yes: bool, report: Path | None, moved: bool = False
+) -> int:
     """Give back what runs have changed: at one host the run that was named, else the only one there is."""
     check_lasts(connection)
     check_apart(path, report=report)
     output, reporting = Output(json=connection.json), Reporting(report, "Settings given back")
-    journal = Journal(path)
-    held = await journal.runs()
+    held = await Journal(path).runs()
+    journal = await journal_at(output, path, moved=moved)
     if run is not None and run not in {one.name for one in held}:
         raise ConfigurationError(f"{path} holds no run {run!r}. See: aioposthog-env runs {shlex.quote(typed(path))}")
     async with connect_each(connection, reporting, calls_each=2, by_id=run is not None) as sites:

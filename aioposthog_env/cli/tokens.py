@@ -22,7 +22,7 @@ from aioposthog_env.cli.choice import names_ids, only_by_id
 from aioposthog_env.cli.confirm import confirm, named
 from aioposthog_env.cli.connect import check_kind
 from aioposthog_env.cli.hosts import Site, chosen_at_each, connect_each
-from aioposthog_env.cli.journals import new_journal, runs_at
+from aioposthog_env.cli.journals import journal_at, new_journal, runs_at
 from aioposthog_env.cli.output import Output
 from aioposthog_env.cli.places import check_apart, typed
 from aioposthog_env.cli.reporting import Reporting
@@ -63,12 +63,14 @@ class How:
         yes: Do not ask.
         report: Where to write a report; None for none.
         on: Who makes the calls.
+        moved: Use the journal although it may be an old copy.
     """
 
     journal: Path | None
     yes: bool
     report: Path | None
     on: OnWorkers = HERE
+    moved: bool = False
 
 
 async def run_on(
@@ -95,9 +97,10 @@ async def run_on(
             return nothing_to_do(output)
         one = named(every[0].ref.id, every[0].name) if len(every) == 1 else f"{len(every)} environments"
         phrase = f"{command.verb} {one}"
-        confirm(output, phrase, yes=how.yes, explicit=by_id and only_by_id(choice))
         path = how.journal or new_journal(command.name)
-        parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), path, start, how.on)
+        journal = await journal_at(output, path, moved=how.moved)
+        confirm(output, phrase, yes=how.yes, explicit=by_id and only_by_id(choice))
+        parts = await _parts(command, connection, list(zip(sites, selected, strict=True)), journal, start, how.on)
         watched = await watch(output, parts)
     output.say(f"Recorded in {path}.")
     rows = [
@@ -113,13 +116,13 @@ async def _parts(
     command: Destructive,
     connection: Connection,
     selected: Sequence[tuple[Site, Sequence[Selected]]],
-    path: Path,
+    journal: Journal,
     start: Callable[[Each], BulkRun[Any]],
     on: OnWorkers,
 ) -> list[Part[Any]]:
     """The run at each host, all recorded in one journal. Each goes on by a command of its own, which names the ids."""
-    journal, parts = Journal(path), list[Part[Any]]()
-    names = await runs_at(path, command.endpoint.name, [site for site, _ in selected])
+    parts = list[Part[Any]]()
+    names = await runs_at(journal.path, command.endpoint.name, [site for site, _ in selected])
     for (site, some), run in zip(selected, names, strict=True):
         each = site.environments.each(
             [one.ref for one in some],
@@ -131,7 +134,7 @@ async def _parts(
             on=workers_of(on),
         )
         resume = ["aioposthog-env", command.name, *(str(one.ref.id) for one in some), *command.arguments]
-        resume += ["--journal", typed(path), *same_workers(on), *site.arguments, "--yes"]
+        resume += ["--journal", typed(journal.path), *same_workers(on), *site.arguments, "--yes"]
         parts.append(site.part(start(each), command.doing, len(some), resume, elsewhere=on.elsewhere))
     return parts
 

@@ -33,10 +33,11 @@ from aioposthog_env import (
     Secret,
     TeamSettings,
 )
-from aioposthog_env.bulk.journal import Item
 from aioposthog_env.bulk.journal_file import open_file
+from aioposthog_env.bulk.journal_items import Item
 from aioposthog_env.telemetry import AttemptFinished, Event
 from tests.conftest import QUICK, connect, logged_in
+from tests.safety.journals import largest_file
 
 LOOKING = attrs.evolve(QUICK, read_back=True, settle=0.1, settle_after_500=0.1)
 RESENDING = attrs.evolve(LOOKING, resend_after_settle=True)
@@ -473,7 +474,8 @@ async def test_no_secret_is_in_it(path: Path) -> None:
 
 WRITER = """
 import anyio, os, sys
-from aioposthog_env.bulk.journal import Identity, Journal
+from aioposthog_env.bulk.journal import Journal
+from aioposthog_env.bulk.journal_items import Identity
 
 async def main():
     journal = Journal(sys.argv[1])
@@ -641,12 +643,13 @@ async def test_a_main_file_without_its_log_is_refused(path: Path, resumed_before
         before = copy.read_bytes()
         for _ in range(2):
             with pytest.raises(JournalError, match=r"was not closed, and the file copy.db-wal .* is missing"):
-                await environments.each([1, 2], journal=copy).rotate_secret_token()
+                await environments.each([1, 2], journal=Journal(copy, moved=True)).rotate_secret_token()
         assert copy.read_bytes() == before
         assert sandbox.effects["rotate_secret_token", 1] == 1
         # The one that was closed needs no log.
         shutil.copy(path, copy)
-        assert (await environments.each([1, 2], journal=copy).rotate_secret_token()).done_earlier == 2
+        closed = Journal(copy, moved=True)
+        assert (await environments.each([1, 2], journal=closed).rotate_secret_token()).done_earlier == 2
 
 
 async def test_a_log_that_is_there_when_opening_fails_is_there_afterwards(path: Path) -> None:
@@ -744,13 +747,16 @@ async def test_another_format_is_refused(path: Path) -> None:
 async def test_a_journal_that_cannot_be_written_stops_the_run_before_anything_is_sent(path: Path) -> None:
     async with scene(20) as (sandbox, environments):
         await environments.each([1], journal=path).update(BERLIN)
-        rewrite(path, "CREATE TRIGGER full BEFORE INSERT ON items BEGIN SELECT raise(ABORT, 'the disk is full'); END")
-        report = await environments.each(sandbox.environment_ids, journal=path, concurrency=2).update(BERLIN)
+        async with Journal(path) as journal:
+            with largest_file(4096):  # its log has no room for an intent
+                report = await environments.each(sandbox.environment_ids, journal=journal, concurrency=2).update(BERLIN)
         assert calls(sandbox)["update"] == 1
         assert isinstance(report.stopped_by, JournalError)
-        assert "the disk is full" in str(report.stopped_by)
+        assert "free space, then resume the run with the same journal" in str(report.stopped_by)
         assert len(report.skipped) >= 16
         assert len(report) == 20
+        report = await environments.each(sandbox.environment_ids, journal=path).update(BERLIN)
+        assert (len(report.unchanged), len(report.succeeded)) == (1, 19)
 
 
 def remove(path: Path) -> None:
@@ -827,14 +833,17 @@ async def test_a_journal_stays_in_its_place_where_the_process_goes_elsewhere(
 
 
 async def test_an_outcome_that_cannot_be_written_stays_in_doubt(path: Path) -> None:
-    async with scene(5) as (sandbox, environments):
+    async with scene(5) as (sandbox, environments), contextlib.AsyncExitStack() as stack:
         await environments.each([1], journal=path).rotate_secret_token()
-        rewrite(path, "CREATE TRIGGER full BEFORE UPDATE ON items BEGIN SELECT raise(ABORT, 'the disk is full'); END")
-        report = await environments.each([2, 3], journal=path, concurrency=1).rotate_secret_token()
+
+        def fill(environment: Environment) -> None:
+            stack.enter_context(largest_file(4096))
+
+        report = await environments.each([2, 3], journal=path, concurrency=1).rotate_secret_token(sink=fill)
+        await stack.aclose()
         assert [(one.ref.id, one.status) for one in report] == [(2, "succeeded"), (3, "skipped")]
-        rewrite(path, "DROP TRIGGER full")
         assert {item.environment: item.in_doubt for item in await Journal(path).items()} == {1: False, 2: True}
-        report = await environments.each([2, 3], journal=path).rotate_secret_token()
+        report = await environments.each([2, 3], journal=path).rotate_secret_token(sink=take_nothing)
         assert {one.ref.id: one.reason for one in report.succeeded} == {2: "done earlier", 3: None}
         assert sandbox.effects["rotate_secret_token", 2] == 1
 

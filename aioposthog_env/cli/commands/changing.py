@@ -15,6 +15,7 @@ from aioposthog_env.cli.arguments import (
     Connection,
     Decimal,
     Ids,
+    Moved,
     OnWorkers,
     ReportTo,
     Whole,
@@ -91,6 +92,7 @@ def apply(
     settings: Path | None = None,
     allow_env: AllowEnv = [],  # noqa: B006  never changed
     journal: Path | None = None,
+    moved: Moved = False,
     no_journal: Annotated[bool, Parameter(negative="")] = False,
     canary: Annotated[Whole, Parameter(validator=validators.Number(gte=0))] = 0,
     verify: Annotated[bool, Parameter(negative="")] = False,
@@ -119,6 +121,8 @@ def apply(
         An environment variable whose value the file may send as a setting; may be repeated.
     journal
         The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     no_journal
         Record nothing.
     canary
@@ -151,6 +155,7 @@ def apply(
         yes=yes,
         report=report,
         on=on,
+        moved=moved,
     )
     return started(change.apply(connection, plan, choice, wanted, how))
 
@@ -161,6 +166,7 @@ def undo(
     /,
     *,
     run: str | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     connection: Connection = ASKED_AS_USUAL,
@@ -173,6 +179,8 @@ def undo(
         The journal of the run.
     run
         The run's name within it, where it holds several that changed settings at the host.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask.
     report
@@ -180,7 +188,7 @@ def undo(
     """
     from aioposthog_env.cli import journals
 
-    return started(journals.undo(connection, journal, run, yes=yes, report=report))
+    return started(journals.undo(connection, journal, run, yes=yes, report=report, moved=moved))
 
 
 @app.command
@@ -210,6 +218,7 @@ def rotate_secrets(
     sink: Path,
     verify: Annotated[bool, Parameter(negative="")] = False,
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     on: OnWorkers = HERE,
@@ -230,6 +239,8 @@ def rotate_secrets(
         Read each environment again afterwards.
     journal
         The file to record in, or to resume from. Default: a new one in this user's folder; see `runs`.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -237,7 +248,7 @@ def rotate_secrets(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report, on=on)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report, on=on)
     return started(tokens.rotate(connection, ids, choice, sink=sink, verify=verify, how=how))
 
 
@@ -248,6 +259,7 @@ def delete_secret_backups(
     *,
     min_age: Annotated[Decimal, Parameter(validator=validators.Number(gte=0))],
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
@@ -263,6 +275,8 @@ def delete_secret_backups(
         Seconds; younger backups are left.
     journal
         The file to record in, or to resume from.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -270,7 +284,7 @@ def delete_secret_backups(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report)
     return started(tokens.delete_backups(connection, ids, choice, min_age=min_age, how=how))
 
 
@@ -280,6 +294,7 @@ def reset_tokens(
     /,
     *,
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
@@ -293,6 +308,8 @@ def reset_tokens(
         The ids of the environments.
     journal
         The file to record in, or to resume from.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -300,7 +317,7 @@ def reset_tokens(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report)
     return started(tokens.reset(connection, ids, choice, how))
 
 
@@ -310,6 +327,7 @@ def delete(
     /,
     *,
     journal: Path | None = None,
+    moved: Moved = False,
     yes: Yes = False,
     report: ReportTo = None,
     choice: Choice = UNCHOSEN,
@@ -323,6 +341,8 @@ def delete(
         The ids of the environments.
     journal
         The file to record in, or to resume from.
+    moved
+        Use the journal although it may be an old copy; only if no run has used another copy since.
     yes
         Do not ask; goes with explicit ids only.
     report
@@ -330,5 +350,5 @@ def delete(
     """
     from aioposthog_env.cli import tokens
 
-    how = tokens.How(journal=journal, yes=yes, report=report)
+    how = tokens.How(journal=journal, moved=moved, yes=yes, report=report)
     return started(tokens.delete(connection, ids, choice, how))
