@@ -1,11 +1,11 @@
-"""What the clients of one event loop share about the environments of a host: whose turn it is, and what they have replaced.
+"""Whose turn it is to write to an environment, and which tokens a client has replaced.
 
 Up to 2026 a PATCH writes all columns that it has read, so of two concurrent writes one is lost. And two rotations with the same
 ``expected=`` would both read the secret that only the first may replace. So writes to one environment take turns, across all
 clients of the loop, whatever their credential.
 
-A cache or a lagging replica may show a token that a client of this loop has already replaced. PostHog draws tokens at random
-and never restores one, so a response whose current token was replaced here is older than the client's own write.
+A cache or a lagging replica may show a token that this client has already replaced. PostHog draws tokens at random and never
+restores one, so a response whose current token was replaced here is older than the client's own write.
 """
 
 import asyncio
@@ -13,13 +13,12 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import anyio
-import attrs
 
 _MOST_REPLACED: Final = 50_000
-"""How many replaced tokens are remembered for each host: the digests of the last ones, about 8 MB."""
+"""How many replaced tokens a client remembers: the digests of the last ones, about 8 MB."""
 
 
 class EnvironmentLocks:
@@ -53,7 +52,7 @@ class EnvironmentLocks:
 
 
 class ReplacedTokens:
-    """The digests of the tokens and secrets that calls of this event loop have replaced, the latest of them."""
+    """The digests of the tokens and secrets that a client has replaced, the latest of them."""
 
     def __init__(self, most: int = _MOST_REPLACED) -> None:
         self._digests: OrderedDict[str, None] = OrderedDict()
@@ -70,20 +69,9 @@ class ReplacedTokens:
         return digest in self._digests
 
 
-@attrs.frozen
-class SharedEnvironments:
-    """What all clients of one event loop share about the environments of one host."""
-
-    locks: EnvironmentLocks = attrs.field(factory=EnvironmentLocks)
-    replaced: ReplacedTokens = attrs.field(factory=ReplacedTokens)
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, EnvironmentLocks]] = WeakKeyDictionary()
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedEnvironments]] = WeakKeyDictionary()
-
-
-def shared_environments(origin: str) -> SharedEnvironments:
-    """Return what the clients of the running event loop share about a host.
-
-    It lasts as long as the loop, because a queue may deliver a job again after the client of the first delivery was closed.
-    """
-    return _shared.setdefault(asyncio.get_running_loop(), {}).setdefault(origin, SharedEnvironments())
+def shared_locks(origin: str) -> EnvironmentLocks:
+    """Return the locks that all clients of the running event loop share for a host, as long as any of them lives."""
+    return _shared.setdefault(asyncio.get_running_loop(), WeakValueDictionary()).setdefault(origin, EnvironmentLocks())

@@ -232,7 +232,7 @@ class Exchange:
                 http_date(reply.headers.get("Date")),
                 waited,
             )
-        shown = recovery.shows_effect(endpoint, self._before, seen, self._host.environments.replaced)
+        shown = recovery.shows_effect(endpoint, self._before, seen, self._host.replaced)
         if shown is None and self._before is not None and self._reading is None and isinstance(seen, Environment):
             return "does not show what the call was to replace"
         return "still shows what the call was to replace" if shown is False else None
@@ -302,7 +302,7 @@ class Exchange:
         """The call has replaced the token that was read before it: an environment that still shows it is an older copy."""
         token = None if self._before is None else recovery.current(self._before)
         if token is not None:
-            self._host.environments.replaced.add(token)
+            self._host.replaced.add(token)
 
     async def _look(self, style: Style, *, marks: bool) -> Reply:
         """Read the environment and keep what was seen, again while a copy shows a token that this client has replaced.
@@ -315,7 +315,7 @@ class Exchange:
         while True:
             reply = await self._look_once(style, marks=marks)
             token = None if self._before is None else recovery.current(self._before)
-            if token is None or token not in self._host.environments.replaced:
+            if token is None or token not in self._host.replaced:
                 return reply
             if anyio.current_time() >= until:
                 how = "the server still shows a token that this client has replaced, so a cache or a lagging replica answers"
@@ -533,7 +533,7 @@ class Exchange:
                 return await read()
             return seen, found.reply
 
-        return await recovery.watch(self._call.endpoint, before, read, patience, self._host.environments.replaced)
+        return await recovery.watch(self._call.endpoint, before, read, patience, self._host.replaced)
 
     async def ask_once(self) -> Reply | None:
         """Send once, without repeats. None where no good answer came."""

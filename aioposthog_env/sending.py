@@ -15,7 +15,7 @@ from aioposthog_env.api.era import Era
 from aioposthog_env.api.replies import printable
 from aioposthog_env.api.routes import Place, RouteMemory, Style, path, successor_of
 from aioposthog_env.auth import Credential
-from aioposthog_env.environment_locks import SharedEnvironments
+from aioposthog_env.environment_locks import EnvironmentLocks, ReplacedTokens
 from aioposthog_env.errors import ConfigurationError, NotSentError, RateLimitWaitTooLong
 from aioposthog_env.limiter import RateLimiter
 from aioposthog_env.policy.delivery import Delivery, Lost, NotSent, Redirected, Refused, Reply, Throttled, classify
@@ -77,8 +77,9 @@ class Host:
     limiter: RateLimiter | None = None
     budget: RetryBudget = attrs.field(factory=RetryBudget)
     finding: anyio.Lock = attrs.field(factory=anyio.Lock)
-    environments: SharedEnvironments = attrs.field(factory=SharedEnvironments)
+    locks: EnvironmentLocks = attrs.field(factory=EnvironmentLocks)
     """Shared with all clients of the event loop once the session is open."""
+    replaced: ReplacedTokens = attrs.field(factory=ReplacedTokens)
     pairing: dict[Priority, anyio.Lock] = attrs.field(factory=lambda: {"interactive": anyio.Lock(), "bulk": anyio.Lock()})
     """Held while a call waits for two slots: of two that held one each, both would wait."""
     _headers: dict[tuple[bool, bool], dict[str, str]] = attrs.field(factory=dict[tuple[bool, bool], dict[str, str]])

@@ -38,7 +38,7 @@ from aioposthog_env.auth import (
     credential_from_environment,
     resolve_host,
 )
-from aioposthog_env.environment_locks import shared_environments
+from aioposthog_env.environment_locks import shared_locks
 from aioposthog_env.errors import (
     ClientStateError,
     ConfigurationError,
@@ -160,7 +160,7 @@ class PostHogSession:
         """
         host = self._host
         await host.transport.open()
-        host.environments = shared_environments(host.origin)
+        host.locks = shared_locks(host.origin)
         limiter = self._limiter
         digest = credential_digest(host.credential)
         if limiter == "shared":
@@ -242,7 +242,7 @@ class PostHogSession:
             if call.endpoint.reads or place.environment_id is None or alone:
                 reply = await exchange.run()
             else:
-                async with self._host.environments.locks.hold(place.environment_id, exchange.sender.acquire_turn):
+                async with self._host.locks.hold(place.environment_id, exchange.sender.acquire_turn):
                     reply = await exchange.run()
             value = self._read(call, place, reply, already_done=exchange.already_done)
         except PostHogEnvError as error:
@@ -264,7 +264,7 @@ class PostHogSession:
 
     def alone_with(self, environment_id: int) -> AbstractAsyncContextManager[None]:
         """Let no other call of this event loop write to an environment, so that several calls belong together."""
-        return self._host.environments.locks.hold(environment_id)
+        return self._host.locks.hold(environment_id)
 
     def _read(self, call: Call[T], place: Place, reply: Reply, *, already_done: bool) -> T:
         """The value of a success, held against what was asked."""
