@@ -342,6 +342,7 @@ class AsyncEnvironments:
             OutcomeUnknownError: The answer was lost, and reading back did not tell; see ``aioposthog_env.recovery``.
             SettingsNotAppliedError: The token was reset, the settings were ignored.
         """
+        expected = redacted(expected)  # in a traceback, a secret in place of its digest does not show
         return await self._call(environment, calls.reset_token(expected=expected, settings=settings))
 
     async def rotate_secret_token(
@@ -365,6 +366,7 @@ class AsyncEnvironments:
             SettingsNotAppliedError: The secret was rotated, the settings were ignored.
             ValidationError: The newest servers make no first secret where there is none.
         """
+        expected = redacted(expected)  # in a traceback, a secret in place of its digest does not show
         return await self._call(environment, calls.rotate_secret_token(expected=expected, settings=settings))
 
     async def delete_secret_token_backup(self, environment: AnyRef, *, settings: TeamSettings | None = None) -> Environment:

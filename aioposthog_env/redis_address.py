@@ -45,7 +45,7 @@ def _problem_of(url: str, danger: str, variable: str, allow: str, *, allow_insec
         parts.port  # noqa: B018  raises where it is none
     except ValueError:
         return (
-            "The address of Redis is not a URL; give redis://HOST:PORT/0. In a password, write characters such as / # ? @ as "
+            "The Redis URL cannot be parsed; give redis://HOST:PORT/0. In a password, write characters such as / # ? @ as "
             "%2F %23 %3F %40."
         )
     if (
@@ -54,7 +54,7 @@ def _problem_of(url: str, danger: str, variable: str, allow: str, *, allow_insec
         or "@" in f"{parts.path}{parts.query}{parts.fragment}"
     ):
         return (
-            "This is not an address of Redis; give redis://, rediss:// or unix://. In a password, write characters such as "
+            "This is not a Redis URL; give redis://, rediss:// or unix://. In a password, write characters such as "
             "/ # ? @ as %2F %23 %3F %40."
         )
     if allow_insecure:

@@ -23,6 +23,7 @@ from aioposthog_env.models.restrictions import IngestionRestriction
 from aioposthog_env.models.settings import JSONValue, TeamSettings
 from aioposthog_env.paging import activity_pages
 from aioposthog_env.recovery import BeforeWrite, Comparison
+from aioposthog_env.redacted import redacted
 from aioposthog_env.session import PostHogSession, Result
 from aioposthog_env.stop import Stop
 
@@ -240,7 +241,9 @@ class Each:
         settings: TeamSettings | None,
         following: AfterRotation | None = None,
     ) -> BulkRun[Environment]:
-        digests, plain = None if expected is None else dict(expected), make(settings=settings)
+        # In a traceback, a secret in place of its digest does not show.
+        expected = None if expected is None else {id: redacted(digest) for id, digest in dict(expected).items()}
+        digests, plain = expected, make(settings=settings)
         record, queued, stop = self._record(plain.endpoint, body_digest(plain.body)), None, Stop()
         if self._queue is not None:
             self._queue.check(plain)

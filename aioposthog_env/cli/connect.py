@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aioposthog_env.api.routes import check_routes
 from aioposthog_env.auth import Credential, PersonalAPIKey, SessionCookie, credential_from_environment, resolve_host
@@ -16,6 +16,9 @@ from aioposthog_env.errors import ConfigurationError, ScopeError
 from aioposthog_env.redacted import redacted
 from aioposthog_env.sending import Limiter
 from aioposthog_env.telemetry import Hook
+
+if TYPE_CHECKING:
+    from aioposthog_env.sandbox import Sandbox
 
 SANDBOX_ENVIRONMENTS = 25
 
@@ -67,12 +70,18 @@ async def connect(
     from aioposthog_env.sandbox import Sandbox
 
     async with Sandbox(SANDBOX_ENVIRONMENTS, era=connection.era) as sandbox:
-        person = sandbox.session()
-        cookie, key = SessionCookie(person.session_id, person.csrf_token), PersonalAPIKey(sandbox.key())
-        auth = cookie if session else key
+        auth = _sandbox_auth(sandbox, session=session)
         limiter = _limiter(connection, auth)
         async with AsyncEnvironments(sandbox.url, auth=auth, limiter=limiter, routes=routes, hooks=hooks) as environments:
             yield environments
+
+
+def _sandbox_auth(sandbox: "Sandbox", *, session: bool) -> Credential:
+    """Return a credential of the sandbox's owner. No frame that an error passes through holds it in plain text."""
+    if not session:
+        return PersonalAPIKey(sandbox.key())
+    person = sandbox.session()
+    return SessionCookie(person.session_id, person.csrf_token)
 
 
 def _limiter(connection: Connection, auth: Credential) -> Limiter:

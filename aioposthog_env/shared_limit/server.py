@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from aioposthog_env.errors import ConfigurationError
-from aioposthog_env.redacted import redacted
+from aioposthog_env.redacted import printable_half_built, redacted
 from aioposthog_env.redis_address import checked_address, shown
 
 _PASSING: Final = ("BUSY", "MISCONF", "NOREPLICAS")
@@ -26,6 +26,7 @@ class NotReachedError(Exception):
         self.lasting = lasting
 
 
+@printable_half_built
 class Server:
     """One server.
 

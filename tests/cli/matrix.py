@@ -407,7 +407,7 @@ MATRIX: Final[Mapping[str, Mapping[Kind, Sequence[Cell]]]] = {
         "partly failed": [Senseless("it has no outcome of its own; the run that submitted the jobs tells theirs")],
         "wrong usage": [
             Typed("workers run", 2, "--redis"),
-            Typed("workers run --redis http://127.0.0.1", 2, "no address of Redis"),
+            Typed("workers run --redis http://127.0.0.1", 2, "not a Redis URL"),
             Typed("workers run --redis redis://redis.example.com", 2, "can run code on the workers"),
             Typed("workers run --redis redis://127.0.0.1 --allow-open-queue --lease 0", 2, "lease"),
         ],

@@ -84,6 +84,6 @@ def test_a_person_is_asked(served: Sandbox, tmp_path: Path, monkeypatch: pytest.
     assert ran.code == 0
     assert "may be an old copy" in ran.err
     assert "Type 'use this copy' to go on" in ran.err
-    assert "2 unchanged" in ran.err
+    assert "2 succeeded (2 done earlier)" in ran.err
     assert [served.effects["rotate_secret_token", id] for id in (1, 2)] == [1, 1]
     assert "old copy" not in at_a_terminal(f"{command} --yes", monkeypatch).err

@@ -265,12 +265,12 @@ async def test_a_machine_of_another_name_is_asked_about(path: Path, monkeypatch:
         monkeypatch.setattr(socket, "gethostname", lambda: "Build-7.office.example")
         await environments.each([1], journal=path).update(BERLIN)
         monkeypatch.setattr(socket, "gethostname", lambda: "build-7.home.example")
-        assert len((await environments.each([1], journal=path).update(BERLIN)).unchanged) == 1
+        assert (await environments.each([1], journal=path).update(BERLIN)).done_earlier == 1
         monkeypatch.setattr(socket, "gethostname", lambda: "build-8")
         with pytest.raises(JournalError, match="host 'build-7', and this is 'build-8'"):
             await environments.each([1], journal=path).update(BERLIN)
         again = environments.each([1], journal=Journal(path, moved=True)).update(BERLIN)
-        assert len((await again).unchanged) == 1
+        assert (await again).done_earlier == 1
 
 
 async def test_a_renamed_journal_and_one_that_holds_no_run_are_not_asked_about(path: Path) -> None:
@@ -281,7 +281,7 @@ async def test_a_renamed_journal_and_one_that_holds_no_run_are_not_asked_about(p
         await environments.each([1], journal=path).update(BERLIN)
         elsewhere = path.with_name("renamed.db")
         path.rename(elsewhere)
-        assert len((await environments.each([1], journal=elsewhere).update(BERLIN)).unchanged) == 1
+        assert (await environments.each([1], journal=elsewhere).update(BERLIN)).done_earlier == 1
 
 
 async def test_a_journal_of_an_earlier_release_notes_where_it_is_from_now_on(path: Path) -> None:
@@ -290,7 +290,7 @@ async def test_a_journal_of_an_earlier_release_notes_where_it_is_from_now_on(pat
         rewrite(path, "DROP TABLE location")
         restore(path)
         assert [run.counts["succeeded"] for run in await Journal(path).runs()] == [1]
-        assert len((await environments.each([1], journal=path).update(BERLIN)).unchanged) == 1
+        assert (await environments.each([1], journal=path).update(BERLIN)).done_earlier == 1
         restore(path)
         with pytest.raises(JournalError, match="may be an old copy"):
             await environments.each([1], journal=path).update(BERLIN)

@@ -44,6 +44,14 @@ def redis(valkey: ValkeyServer) -> str:
     return str(valkey.connection_url)
 
 
+@pytest.fixture
+async def guarded_redis(redis: str) -> str:
+    """A server that asks for a password, as the documentation demands."""
+    async with Redis.from_url(redis) as client:
+        await client.config_set("requirepass", "correct-horse")
+    return redis.replace("redis://", "redis://:correct-horse@")
+
+
 async def submitted(redis: str, jobs: int) -> None:
     """Wait until so many jobs are in the queue."""
     async with Redis.from_url(redis, decode_responses=True) as client:

@@ -93,7 +93,7 @@ def test_a_queue_that_is_not_there_is_an_error_and_not_waited_for(
         assert time.monotonic() - began < 30
     said = capfd.readouterr().err
     assert "cannot be used" in said
-    assert "This is not an address of Redis" in said
+    assert "This is not a Redis URL" in said
     assert "foo" not in said
     assert "hunter2" not in said
     assert "can run code on the workers" in said

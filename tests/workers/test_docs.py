@@ -17,12 +17,17 @@ BLOCKS = re.findall(r"```python\n(.*?)```", DOCS, re.S)
 
 @pytest.mark.parametrize("number", range(2))
 async def test_its_code(
-    number: int, redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: int, guarded_redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(BLOCKS) == 2
-    async with Sandbox(3) as sandbox, at_work(sandbox, redis) as environments:
-        names: dict[str, Any] = {"environments": environments, "refs": [1, 2, 3], "redis_url": redis, "__name__": __name__}
+    async with Sandbox(3) as sandbox, at_work(sandbox, guarded_redis) as environments:
+        names: dict[str, Any] = {
+            "environments": environments,
+            "refs": [1, 2, 3],
+            "redis_url": guarded_redis,
+            "__name__": __name__,
+        }
         exec(f"async def run():\n{textwrap.indent(BLOCKS[number], '    ')}", names)
         await names["run"]()
         assert [sandbox.effects["rotate_secret_token", id] for id in (1, 2, 3)] == [1, 1, 1]

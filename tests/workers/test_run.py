@@ -348,7 +348,8 @@ async def test_a_job_that_workers_cannot_read_fails_and_is_not_waited_for(redis:
 async def test_a_stop_takes_back_the_jobs_that_no_worker_has_begun(redis: str, tmp_path: Path) -> None:
     journal, settings = tmp_path / "run.db", TeamSettings(timezone="Asia/Tokyo")
     async with Sandbox(6) as sandbox, logged_in(sandbox, retry=POLICY) as environments:
-        run = environments.each(sandbox.environment_ids, journal=journal, on=Workers(redis)).update(settings)
+        on = Workers(redis, allow_open_queue=True)
+        run = environments.each(sandbox.environment_ids, journal=journal, on=on).update(settings)
         async with anyio.create_task_group() as tasks:
 
             async def stop() -> None:
@@ -368,7 +369,9 @@ async def test_a_stop_takes_back_the_jobs_that_no_worker_has_begun(redis: str, t
         assert not [call for call in sandbox.calls if call.endpoint == "update"]
         # Resumed, everything is done, once.
         async with working(environments, redis):
-            again = await environments.each(sandbox.environment_ids, journal=journal, on=Workers(redis)).update(settings)
+            again = await environments.each(
+                sandbox.environment_ids, journal=journal, on=Workers(redis, allow_open_queue=True)
+            ).update(settings)
         assert again.counts["succeeded"] == 6
         assert [sandbox.effects["update", id] for id in sandbox.environment_ids] == [1] * 6
 
@@ -380,7 +383,9 @@ async def test_a_stop_takes_back_the_job_of_a_worker_that_waits_for_the_limit(re
         logged_in(sandbox, retry=POLICY) as environments,
         logged_in(sandbox, retry=POLICY, limiter=limiter, routes="project") as theirs,
     ):
-        run = environments.each(sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis)).update(settings)
+        run = environments.each(
+            sandbox.environment_ids, journal=tmp_path / "run.db", on=Workers(redis, allow_open_queue=True)
+        ).update(settings)
 
         async def stop() -> None:
             while limiter.statistics().acquired < 4 or len(sandbox.effects) < 1:
