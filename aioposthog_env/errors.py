@@ -134,7 +134,7 @@ class ConfigurationError(PostHogEnvError):
 
 
 class InvalidSettingsError(ConfigurationError):
-    """Settings with values that every generation of PostHog refuses.
+    """Settings with values that every generation of PostHog refuses, or that this server is known to crash at.
 
     Attributes:
         problems: ``(field, problem)`` for each bad value, nested fields joined by dots.

@@ -34,6 +34,7 @@ from aioposthog_env.api.routes import (
 from aioposthog_env.errors import (
     ClientStateError,
     DecodeError,
+    InvalidSettingsError,
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
@@ -174,6 +175,7 @@ class Exchange:
                     await self.style_found()
             if not self._looked and (done := await self._look_first(style)) is not None:
                 return done
+            self._check_null_dashboard()
             ready, body = None if call.endpoint.reads else self._ready, self._body()
             try:
                 delivery = await self.sender.deliver(
@@ -246,6 +248,18 @@ class Exchange:
         if call.endpoint is not UPDATE or not self._host.routes.asks_for_team_scope or call.body is None:
             return call.body
         return b'{"id":%d,' % cast("int", self._place.environment_id) + call.body.lstrip()[1:]
+
+    def _check_null_dashboard(self) -> None:
+        """Refuse ``primary_dashboard: null`` on a server that is known to crash at it (PostHog 2024-10 and 2025-08).
+
+        Raises:
+            InvalidSettingsError: Nothing was sent.
+        """
+        asked = self._call.asked
+        if asked is not None and asked.primary_dashboard is None and self._host.routes.null_dashboard_crashes:
+            raise InvalidSettingsError(
+                [("primary_dashboard", "PostHog of this version crashes at null; give another dashboard")]
+            )
 
     def _learn_team_scope(self, reply: Reply, body: bytes | None) -> bool:
         """Return whether an update was refused for a scope that no key can have, and take note of it.

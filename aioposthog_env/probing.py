@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from aioposthog_env.api import calls
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.era import Era, era_of_payload
+from aioposthog_env.api.era import Era, era_of_payload, null_dashboard_crashes
 from aioposthog_env.api.routes import Place, RouteMemory, Style, Verdict, candidates, judge, path, probe_of
 from aioposthog_env.errors import DecodeError
 from aioposthog_env.models.converter import decode_keys
@@ -58,3 +58,4 @@ def learn_era(routes: RouteMemory, reply: Reply, style: Style) -> None:
     except DecodeError:
         return
     routes.known(era_of_payload(keys, whole=style != "project"))
+    routes.null_dashboard_crashes |= null_dashboard_crashes(keys, whole=style != "project")

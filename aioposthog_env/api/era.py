@@ -37,6 +37,18 @@ _ONLY_SINCE: Final = (
 )
 
 
+def null_dashboard_crashes(fields: Collection[str], *, whole: bool) -> bool:
+    """Return whether a full environment payload proves that ``primary_dashboard: null`` is a 500 there.
+
+    It is one in PostHog 2024-10 and 2025-08. The copy of 2025-11 has it mended, and is told by a setting that came before.
+
+    Args:
+        fields: The payload's keys.
+        whole: As for ``era_of_payload``.
+    """
+    return whole and "session_recording_retention_period" not in fields and era_of_payload(fields, whole=True) in {Era.A, Era.B}
+
+
 def era_of_payload(fields: Collection[str], *, whole: bool) -> Era:
     """The era that a full environment payload proves.
 

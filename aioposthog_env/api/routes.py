@@ -154,6 +154,8 @@ class RouteMemory:
     deprecated: set[str] = attrs.field(factory=set[str])
     asks_for_team_scope: bool = False
     """The server asks for ``team:read``, which no key can be given, to change config settings alone."""
+    null_dashboard_crashes: bool = False
+    """The server answers 500 to ``primary_dashboard: null``, every time."""
 
     def style_for(self, endpoint: Endpoint, place: Place) -> Style | None:
         """The style of a call; None: find out first.

@@ -14,6 +14,7 @@ import pytest
 from aioposthog_env import (
     AsyncEnvironments,
     EnvironmentRef,
+    InvalidSettingsError,
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
@@ -434,6 +435,28 @@ async def test_a_scope_that_no_key_can_have_is_got_round(settings: TeamSettings)
     async with serving(asks_for_team_read) as (state, url), client(url, auth=KEY, routes="auto") as environments:
         report = await environments.each(range(1, 11), concurrency=10).update(settings)
         assert report.counts["succeeded"] == 10
+
+
+@pytest.mark.parametrize(
+    ("shown", "sent"),
+    [
+        ({}, 0),  # 2024-10
+        ({"capture_dead_clicks": False}, 0),  # 2025-08
+        ({"capture_dead_clicks": False, "session_recording_retention_period": "30d"}, 1),  # 2025-11
+        ({"is_pending_deletion": False}, 1),
+    ],
+)
+async def test_a_null_dashboard_is_not_sent_to_a_server_that_crashes_at_it(shown: dict[str, Any], sent: int) -> None:
+    async def handler(state: Server, request: Request) -> bytes:
+        payload = {"id": 1, "name": "x", "primary_dashboard": None, **shown}
+        return http(200, json.dumps(payload).encode())
+
+    async with serving(handler) as (state, url), client(url, auth=KEY, routes="auto") as environments:
+        try:
+            await environments.update(1, TeamSettings(primary_dashboard=None))
+        except InvalidSettingsError as error:
+            assert "crashes at null" in str(error)
+        assert [request.verb for request in state.requests].count("PATCH") == sent
 
 
 async def test_a_redirected_read_teaches_the_style_and_a_token_call_is_never_redirected() -> None:
