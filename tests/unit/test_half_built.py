@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 
 from aioposthog_env.errors import PostHogEnvError
+from aioposthog_env.models.environment import Environment
+from aioposthog_env.models.reading import _building
 from tests.sweep import with_locals
 from tests.unit.public_api import PUBLIC, names_of
 
@@ -36,3 +38,9 @@ def test_an_error_that_was_not_initialized_can_be_formatted() -> None:
     with pytest.raises(PostHogEnvError) as caught:
         raise PostHogEnvError.__new__(PostHogEnvError)
     assert with_locals(caught.value).startswith("PostHogEnvError")
+
+
+def test_the_plain_class_behind_a_frozen_one_can_be_shown() -> None:
+    """A frame of the generated readers holds the object before it has all attributes; no public name reaches it."""
+    building = _building(Environment)
+    assert repr(building.__new__(building)) == "<Environment, half built>"

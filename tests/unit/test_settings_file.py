@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from aioposthog_env import ConfigurationError, Environment, Sandbox, Secret, TeamSettings
 from aioposthog_env.documents import read_document
@@ -212,9 +213,15 @@ def test_any_value_is_read_as_the_loader_of_ruamel_reads_it(value: Any, flow: bo
     written = io.StringIO()
     yaml.dump(value, written)
     with TemporaryDirectory() as folder:
-        read = read_document(write(Path(folder), written.getvalue())).value
-    # Not the value itself: ruamel.yaml writes `?0` as a key in a way that it reads as `0`.
-    assert read == reference.load(written.getvalue())
+        path = write(Path(folder), written.getvalue())
+        try:
+            # Not the value itself: ruamel.yaml writes `?0` as a key that it reads as `0`, and `:0` as one that it refuses.
+            expected = reference.load(written.getvalue())
+        except YAMLError:
+            with pytest.raises(ConfigurationError, match="cannot be read"):
+                read_document(path)
+        else:
+            assert read_document(path).value == expected
 
 
 def test_names_of_variables_are_a_collection(tmp_path: Path) -> None:
