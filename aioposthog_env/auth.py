@@ -331,7 +331,8 @@ def _origin_of(given: str) -> tuple[str, str | None]:
         return "", f"The host carries a user name or password; give the origin only: '{url.scheme}://{_place(name, port)}'"
     if url.path.strip("/") or url.query or url.fragment:
         return "", f"The host has a path or query; give the origin only: '{url.scheme}://{_place(name, port)}'"
-    return f"{url.scheme}://{url.netloc.lower()}", None
+    default = {"http": 80, "https": 443}[url.scheme]
+    return f"{url.scheme}://{_place(name.rstrip('.'), None if port == default else port)}", None
 
 
 _CLOUD: Final = re.compile(r"(?P<name>(app|us|eu)\.posthog\.com)/?")

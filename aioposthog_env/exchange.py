@@ -12,7 +12,7 @@ replace, or that describes another environment, is stale or crossed, and counts 
 import contextlib
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import anyio
@@ -43,7 +43,7 @@ from aioposthog_env.errors import (
     StateChangedError,
     TransportError,
 )
-from aioposthog_env.lost_create import LostCreate, created_another
+from aioposthog_env.lost_create import LostCreate, created_another, earliest_creation
 from aioposthog_env.models.environment import Environment
 from aioposthog_env.policy.delivery import (
     Answered,
@@ -226,14 +226,9 @@ class Exchange:
         except DecodeError as error:
             return f"cannot be read: {error}" if endpoint.repeat is Repeat.NEVER else None
         if endpoint is CREATE:
-            waited = anyio.current_time() - self._sent_at
-            return created_another(
-                None if self._call.asked is None else self._call.asked.name,
-                place,
-                seen,
-                http_date(reply.headers.get("Date")),
-                waited,
-            )
+            date, passed = http_date(reply.headers.get("Date")), anyio.current_time() - self._sent_at
+            name = None if self._call.asked is None else self._call.asked.name
+            return created_another(name, place, seen, earliest_creation(date, datetime.now(UTC), passed))
         shown = recovery.shows_effect(endpoint, self._before, seen, self._host.replaced)
         if shown is None and self._before is not None and self._reading is None and isinstance(seen, Environment):
             return "does not show what the call was to replace"
@@ -352,23 +347,17 @@ class Exchange:
     async def _showing_the_effect(self, reply: Reply, style: Style) -> Reply:
         """The environment as it is read after a token call through a path that hides what was changed.
 
-        If nothing can be read, the response of the call itself stays the result.
-
         Raises:
-            OutcomeUnknownError: The environment stays as it was before the call.
+            OutcomeUnknownError: No read shows that the call took effect.
         """
         if self._before is None:
             return reply
         left, patience = self.sender.time_left(), self._options.retry.settle_after_500
-        try:
-            seen = await self._watch(self._before, style, patience if left is None else min(patience, left), [])
-        except OutcomeUnknownError:
-            return reply  # the client was closed
-        if seen.verdict is recovery.Verdict.HAPPENED:
-            self._remember_replaced()
-        if seen.verdict is recovery.Verdict.UNCHANGED:
-            raise self._unknown(seen.verdict, [f"status {reply.status} came, and nothing changed", *seen.observations])
-        return reply if seen.verdict is None else cast("Reply", seen.environment)
+        seen = await self._watch(self._before, style, patience if left is None else min(patience, left), [])
+        if seen.verdict is not recovery.Verdict.HAPPENED:
+            raise self._unknown(seen.verdict, [f"status {reply.status} came without the token", *seen.observations])
+        self._remember_replaced()
+        return cast("Reply", seen.environment)
 
     def _take_note(self, reply: Reply) -> None:
         """Keep what was read before the call."""
@@ -460,7 +449,9 @@ class Exchange:
             StateChangedError: It shows what the call has replaced.
         """
         reply = await self._look(style, marks=True)
-        if doubt.before is not None and self._before == doubt.before:
+        shown = None if self._before is None else recovery.current(self._before)
+        # Neither the token that the call has replaced nor, as an older copy shows it, the one before.
+        if doubt.before is not None and shown in doubt.before.values():
             raise StateChangedError(
                 "The environment shows what was there before. Somebody may have put that back; or the server reads from a copy "
                 "that is late, so resume once more."

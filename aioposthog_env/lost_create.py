@@ -25,9 +25,11 @@ from aioposthog_env.sending import Request, Sender
 
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """How far the clocks behind one host may be apart."""
+_HERE_DIFFERS: Final = timedelta(days=1)
+"""How far the clock of this machine may be off."""
 
 
-def created_another(name: object, place: Place, environment: Environment, now: datetime | None, passed: float) -> str | None:
+def created_another(name: object, place: Place, environment: Environment, since: datetime) -> str | None:
     """Return why an environment is not the one that a call has just created, as words after "a response that".
 
     None if it may be.
@@ -36,21 +38,30 @@ def created_another(name: object, place: Place, environment: Environment, now: d
         name: The name that was requested; anything but a text for none.
         place: The collection that the call was sent to.
         environment: What the response describes.
-        now: The server's clock, from the header ``Date``.
-        passed: Seconds since the call was sent.
+        since: The earliest time at which the call can have created it.
     """
     if isinstance(name, str) and environment.name != name.strip():
         return f"describes environment {environment.id} of another name"
     if place.project_id is not None and environment.project_id not in {place.project_id, UNSET}:
         return f"describes environment {environment.id} of project {environment.project_id}, not {place.project_id}"
     at = environment.created_at
-    if now is None or not isinstance(at, datetime) or at.tzinfo is None:
-        return None
-    if at < now - timedelta(seconds=passed) - CLOCKS_DIFFER:
+    if isinstance(at, datetime) and at.tzinfo is not None and at < since:
         return (
             f"describes environment {environment.id}, which is older than the call ({at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC)"
         )
     return None
+
+
+def earliest_creation(server: datetime | None, here: datetime, passed: float) -> datetime:
+    """Return the earliest time at which a call can have created something, by the server's clock.
+
+    Args:
+        server: The header ``Date`` of the response; None if it has none. A cache may send an old one.
+        here: The clock of this machine, which may be wrong by a day.
+        passed: Seconds since the call was sent.
+    """
+    margins = [(server, CLOCKS_DIFFER), (here, _HERE_DIFFERS)]
+    return max(clock - margin for clock, margin in margins if clock is not None) - timedelta(seconds=passed)
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import UNSET
 
 from aioposthog_env.api import calls
+from aioposthog_env.api.endpoints import LIST
 from aioposthog_env.api.routes import Place
 from aioposthog_env.errors import TransportError
 from aioposthog_env.models.activity import ActivityEntry
@@ -51,7 +52,7 @@ async def list_all(session: PostHogSession, place: Place, search: str | None) ->
             endpoint="list",
         )
     environments = list(found.values())
-    if place.project_id is not None:
+    if place.project_id is not None and session.routes.style_for(LIST, place) != "nested":
         # Root and project style list every environment. Where the project is not shown, it is the environment itself.
         projects = {one.id: one.id if one.project_id is UNSET else one.project_id for one in environments}
         environments = [one for one in environments if projects[one.id] == place.project_id]

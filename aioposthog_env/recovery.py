@@ -152,7 +152,7 @@ def shows_effect(endpoint: Endpoint, before: Marks | None, environment: Environm
     shown = current(now)
     if shown is None or shown in replaced:
         return False
-    return before is None or shown not in before.values()
+    return before is None or judge(before, now) is Verdict.HAPPENED
 
 
 class Comparison(enum.Enum):

@@ -223,11 +223,14 @@ class Sender:
         began = 0.0
         delivery: Delivery = NotSent("it was not allowed to leave")
         try:
-            if request.stoppable and self.stop is not None:
-                self.stop.check()
+            stop = self.stop if request.stoppable else None
+            if stop is not None:
+                stop.check()
             if (left := self.time_left()) is not None and left <= 0:
                 raise NotSentError(f"The deadline of {self._options.retry.deadline:g} s had passed before it could be sent.")
             leave_by = None if request.ready is None else await request.ready()
+            if stop is not None:
+                stop.check()
             self.sent += 1
             if hooks:
                 started, began = self._started_now(request, asked), anyio.current_time()
@@ -240,7 +243,11 @@ class Sender:
                 body=request.body,
                 timeout=self._timeout(),
                 leave_by=leave_by,
+                stopped=None if stop is None else lambda: stop.is_set,
             )
+            if stop is not None and isinstance(answer, NotSent):
+                delivery = answer
+                stop.check()
             limited = self._host.credential.limited_by_server
             delivery = classify(answer, limited=limited) if isinstance(answer, Reply) else answer
         finally:

@@ -32,6 +32,11 @@ class Stop:
         for wait in self._waits:
             wait.cancel()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the run is stopped."""
+        return self._is_set
+
     def check(self) -> None:
         """Raise if the run is stopped.
 

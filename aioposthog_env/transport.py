@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 import attrs
 from aiohttp.abc import ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from yarl import URL
@@ -116,6 +118,8 @@ class _Request(ClientRequest):
         if _has_unsolicited_bytes(conn):
             conn.close()
             raise _UnsolicitedError("the server sends bytes that no request asked for")
+        if conn.protocol is not None:
+            _used.add(conn.protocol)
         if self.once is not None:
             self.once.leave()
         return await super().send(conn)
@@ -128,11 +132,12 @@ class _Once:
         sent: Whether the request has left, as far as this machine can tell.
     """
 
-    __slots__ = ("_leave_by", "_patience", "sent")
+    __slots__ = ("_leave_by", "_stopped", "patience", "sent")
 
-    def __init__(self, patience: _Patience, leave_by: float | None) -> None:
-        self._patience = patience
+    def __init__(self, patience: _Patience, leave_by: float | None, stopped: Callable[[], bool] | None) -> None:
+        self.patience = patience
         self._leave_by = leave_by
+        self._stopped = stopped
         self.sent = False
 
     async def __call__(
@@ -152,8 +157,10 @@ class _Once:
         # As late as can be: a process may have been stopped for any time since it was allowed to send.
         if self._leave_by is not None and asyncio.get_running_loop().time() > self._leave_by:
             raise _TooLateError("it was too late for it to leave")
+        if self._stopped is not None and self._stopped():
+            raise _TooLateError("the run was stopped before it could leave")
         self.sent = True
-        self._patience.renew()
+        self.patience.renew()
 
 
 class Transport:
@@ -240,6 +247,7 @@ class Transport:
         body: bytes | None,
         timeout: Timeout,
         leave_by: float | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> Reply | NotSent | Lost:
         """Send exactly one request and read the whole answer.
 
@@ -250,25 +258,25 @@ class Transport:
             body: The body, or None.
             timeout: How long it may take.
             leave_by: The time of the event loop until which it may be written to a connection; None for any.
+            stopped: Tells, right before it is written, whether it must not leave any more; None for never.
         """
         async with self._free:
             # Those that were kept alive, and one that is new.
             for _ in range(self._max_connections + 1):
-                answer = await self._send_once(verb, path, headers, body, timeout, leave_by)
+                answer = await self._send_once(verb, path, headers, body, _Once(_Patience(timeout), leave_by, stopped), timeout)
                 if answer is not _UNSOLICITED:
                     return answer
         return _UNSOLICITED
 
     async def _send_once(
-        self, verb: str, path: str, headers: dict[str, str], body: bytes | None, timeout: Timeout, leave_by: float | None
+        self, verb: str, path: str, headers: dict[str, str], body: bytes | None, once: "_Once", timeout: Timeout
     ) -> Reply | NotSent | Lost:
         """Send the request on one connection; ``_UNSOLICITED`` if that connection must not be used."""
         session = self._session
         if session is None:
             raise self._not_open()
         status = None
-        patience = _Patience(timeout)
-        once = _Once(patience, leave_by)
+        patience = once.patience
         try:
             async with (
                 patience.scope,
@@ -314,6 +322,8 @@ class Transport:
         return RedactedBytes(body)
 
 
+_used: "WeakSet[ResponseHandler]" = WeakSet()
+"""The connections on which a request was sent."""
 _UNSOLICITED: Final = NotSent("the server sends bytes that no request asked for, so its responses belong to no request")
 
 
@@ -325,8 +335,9 @@ def _has_unsolicited_bytes(conn: Connection) -> bool:
     if protocol.should_close:
         return True
     pipe = transport.get_extra_info("socket")
-    # TLS sends session tickets after its handshake, so on a new connection the loop's buffer may hold those.
-    if pipe is None or transport.get_extra_info("sslcontext") is not None:
+    # TLS sends session tickets after its handshake, which a new connection may not have read yet.
+    tickets = transport.get_extra_info("sslcontext") is not None and protocol not in _used
+    if pipe is None or tickets:
         return False
     return _is_readable(pipe.fileno())
 

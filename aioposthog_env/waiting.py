@@ -43,7 +43,7 @@ async def until_deleted(session: PostHogSession, ref: EnvironmentRef, deadline: 
         try:
             seen = await within.call(calls.retrieve(), place_of(ref), style=style)
         except NotFoundError as missing:
-            if missing.code != "not_found":  # a page of something before PostHog
+            if (missing.type, missing.code) != ("invalid_request", "not_found"):  # not PostHog's own words
                 raise
             return True
         if seen.value.is_pending_deletion is False:

@@ -235,7 +235,7 @@ def _origin(location: str, host: str) -> str:
         return "an unreadable address"
 
 
-_BEING_DELETED: Final = re.compile(r"(being|pending|already).*delet", re.I)
+_BEING_DELETED: Final = re.compile(r"\b(?:already (?:being|pending)|being|pending) delet", re.I)
 
 
 _TYPES: Final = frozenset({"validation_error", "invalid_request", "authentication_error", "server_error", "throttled_error"})
@@ -272,7 +272,9 @@ def absorbed(endpoint: Endpoint, style: Style, status: int, body: bytes) -> bool
     """
     if endpoint is not DELETE or style == "nested":
         return False
-    envelope = envelope_of(body)
+    own = posthog_error(body)
+    if own is None:
+        return False
     if status == 404:
-        return envelope.code == "not_found" and ENDPOINT_NOT_FOUND not in body[:4096]
-    return status == 400 and _BEING_DELETED.search(envelope.detail) is not None
+        return own.code == "not_found" and ENDPOINT_NOT_FOUND not in body[:4096]
+    return status == 400 and own.type == "validation_error" and _BEING_DELETED.search(own.detail) is not None

@@ -376,17 +376,20 @@ def _environment_from_json(value: Mapping[str, Any]) -> EnvironmentPlan:
 
 def _with_secrets(one: EnvironmentPlan, secrets: Secrets) -> EnvironmentPlan:
     given = secrets if isinstance(secrets, TeamSettings) else secrets.get(one.ref.id, TeamSettings())
-    wire, values = unstructure(given), dict[str, Any]()
-    for change in one.changes:
-        if not change.sensitive or change.name not in wire:
-            continue
-        if exact_digest(wire[change.name]) != change.desired:
-            raise ConfigurationError(
-                f"The {change.name} that is given for environment {one.ref.id} is not the one that was planned. Give the "
-                "planned one, by environment id where they differ; or make a new plan."
-            )
-        values[change.name] = getattr(given, change.name)
-    return attrs.evolve(one, settings=attrs.evolve(one.settings, **values))
+    if (other := _not_as_planned(one, given)) is not None:
+        raise ConfigurationError(
+            f"The {other} that is given for environment {one.ref.id} is not the one that was planned. Give the "
+            "planned one, by environment id where they differ; or make a new plan."
+        )
+    names = {change.name for change in one.changes if change.sensitive and getattr(given, change.name) is not msgspec.UNSET}
+    return attrs.evolve(one, settings=attrs.evolve(one.settings, **{name: getattr(given, name) for name in names}))
+
+
+def _not_as_planned(one: EnvironmentPlan, given: TeamSettings) -> str | None:
+    """Return a sensitive setting that is not the planned one. It raises nothing, so that no traceback shows the values."""
+    wire = unstructure(given)
+    sensitive = (change for change in one.changes if change.sensitive and change.name in wire)
+    return next((change.name for change in sensitive if exact_digest(wire[change.name]) != change.desired), None)
 
 
 def _ref(value: Mapping[str, Any]) -> EnvironmentRef:

@@ -7,17 +7,23 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import attrs
 
 from aioposthog_env.api.calls import Call
-from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ROTATE_SECRET_TOKEN, UPDATE
+from aioposthog_env.api.endpoints import DELETE_SECRET_TOKEN_BACKUP, ENDPOINTS, ROTATE_SECRET_TOKEN, UPDATE, Repeat
 from aioposthog_env.auth import credential_digest
 from aioposthog_env.bulk.journal import Journal
 from aioposthog_env.bulk.journal_items import Identity, Item, Kept
 from aioposthog_env.bulk.outcome import Outcome, Status
-from aioposthog_env.errors import ConfigurationError, JournalError, PostHogEnvError, SettingsNotAppliedError
+from aioposthog_env.errors import (
+    ConfigurationError,
+    JournalError,
+    OutcomeUnknownError,
+    PostHogEnvError,
+    SettingsNotAppliedError,
+)
 from aioposthog_env.models.comparing import SENSITIVE, digest, digests, satisfies
 from aioposthog_env.models.converter import unstructure
 from aioposthog_env.models.environment import Environment, EnvironmentRef
@@ -25,6 +31,11 @@ from aioposthog_env.models.fields import JSONValue
 from aioposthog_env.recovery import BeforeWrite, Doubt, Marks, marks
 from aioposthog_env.session import PostHogSession
 from aioposthog_env.stop import StoppedError
+
+T = TypeVar("T")
+
+_RUN_ONCE: Final = frozenset(endpoint.name for endpoint in ENDPOINTS if endpoint.repeat is Repeat.NEVER)
+"""The calls that must run only once, by name."""
 
 MAIN: Final = "main"
 """The run of a file that holds one."""
@@ -272,6 +283,29 @@ class RunRecord:
                 f"The run {self._name!r} of the journal has sent other settings to this environment, or may have. Nothing was "
                 "sent to it. Resume it with the function that it was begun with, or name another run."
             ).about(self._identity.endpoint, ref.id)
+
+    def undecided(self, outcome: Outcome[T]) -> Outcome[T]:
+        """Return the outcome of an environment whose call an earlier session may have made, and that was not looked at now.
+
+        A failed or skipped environment may be tried again by a new run, and this one must not be: the call would run twice.
+        """
+        ref, error = outcome.ref, outcome.error
+        if ref.id not in self._open or outcome.status not in {"failed", "skipped"} or self._identity.endpoint not in _RUN_ONCE:
+            return outcome
+        why = "the run was stopped first" if error is None else error.message
+        resume = "Resume the run with its journal; do not repeat the call by hand."
+        known: PostHogEnvError
+        if self._items[ref.id].state == "unfinished":
+            if error is not None and error.action_done:
+                return outcome
+            known = PostHogEnvError(
+                f"An earlier session has made this call, and what follows it is left to do. {resume} Now: {why}"
+            )
+            known.action_done = True
+            return attrs.evolve(outcome, status="failed", reason=None, error=known.about(self._identity.endpoint, ref.id))
+        seen = ("an earlier run may have sent it", f"it could not be looked at: {why}")
+        known = OutcomeUnknownError(f"An earlier session may have made this call. {resume} Now: {why}", observations=seen)
+        return attrs.evolve(outcome, status="unknown", reason=None, error=known.about(self._identity.endpoint, ref.id))
 
     def changes_with(self, outcome: Outcome[Any]) -> bool:
         """Return whether an outcome is news: not that of an environment that was done before, or never begun.

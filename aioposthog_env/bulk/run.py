@@ -301,6 +301,8 @@ class BulkRun(Generic[T]):
     async def _worker(self, refs: AnyIterator, keep: Callable[[Outcome[T]], Awaitable[None]]) -> None:
         while (ref := await self._next(refs)) is not None:
             outcome = await self._one(ref)
+            if self._record is not None:
+                outcome = self._record.undecided(outcome)
             written = self._record is None or await self._conclude(self._record, outcome)
             if written and self._queued is not None:
                 await self._queued.forget(ref)
