@@ -3,6 +3,7 @@
 ``UPDATE_TUTORIAL=1 pytest tests/cli/test_tutorial.py`` writes it anew.
 """
 
+import codecs
 import os
 import pty
 import re
@@ -27,10 +28,10 @@ def at_a_terminal(command: str, folder: Path, variables: dict[str, str]) -> str:
         ["bash", "-c", words], stdin=child, stdout=child, stderr=child, cwd=folder, env=os.environ | variables | size
     )
     os.close(child)
-    seen = ""
+    seen, decoder = "", codecs.getincrementaldecoder("utf-8")()
     while True:
         try:
-            piece = os.read(parent, 65_536).decode()
+            piece = decoder.decode(os.read(parent, 65_536))
         except OSError:  # the other end has closed
             break
         seen += piece

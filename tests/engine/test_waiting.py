@@ -66,7 +66,7 @@ def pending(value: bool) -> Environment:
 
 
 REF = EnvironmentRef(7)
-GONE = NotFoundError("gone", status=404, code="not_found")
+GONE = NotFoundError("gone", status=404, type="invalid_request", code="not_found")
 
 
 async def test_until_it_is_gone_with_growing_pauses(looptime: Any) -> None:

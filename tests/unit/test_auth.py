@@ -241,3 +241,13 @@ def test_insecure_http_can_be_allowed() -> None:
 def test_a_host_that_is_no_text_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"not a dict; that of a sandbox is sandbox\.url"):
         resolve_host({})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "host", ["https://ph.example.com", "https://PH.example.com:443", "https://ph.example.com.", "https://ph.example.com:443/"]
+)
+def test_two_names_of_one_origin_are_one(host: str) -> None:
+    """Locks and limits are shared by origin."""
+    assert resolve_host(host) == "https://ph.example.com"
+    assert resolve_host("http://127.0.0.1:80") == "http://127.0.0.1"
+    assert resolve_host("http://[::1]:8000") == "http://[::1]:8000"

@@ -138,12 +138,13 @@ async def test_an_old_secret_in_the_response_is_never_handed_over(verify: bool, 
     assert {len(secrets) for secrets in state.secrets.values()} == {2}
 
 
-@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("late", [0, 1, 2])
 async def test_a_success_without_an_effect_is_unknown(late: int) -> None:
     async def nothing_happens(state: Server, request: Request) -> bytes:
         return http(200, state.body(id_of(request), late if request.verb == "PATCH" else 0))
 
     async with serving(nothing_happens) as (state, url), client(url) as environments:
+        state.rotate(1)
         state.rotate(1)
         with pytest.raises(OutcomeUnknownError, match="still shows what the call was to replace"):
             await environments.rotate_secret_token(1)
@@ -186,7 +187,79 @@ async def test_a_delete_is_done_by_a_204_only(status: int) -> None:
             await environments.delete(42)
 
 
+async def test_a_cached_create_without_a_date_is_not_believed() -> None:
+    async def cached(state: Server, request: Request) -> bytes:
+        if request.verb == "GET":
+            return http(200, b'{"count": 0, "next": null, "previous": null, "results": []}')
+        return http(201, b'{"id": 7, "name": "New", "project_id": 1, "created_at": "2020-01-01T00:00:00Z"}')
+
+    async with serving(cached) as (_, url), client(url, routes="auto") as environments:
+        with pytest.raises(OutcomeUnknownError, match="older than the call"):
+            await environments.create(TeamSettings(name="New"), project_id=1)
+
+
+@pytest.mark.parametrize("root", [http(502, b"<html>"), None], ids=["unreadable", "unchanged"])
+async def test_a_path_that_hides_the_secret_proves_nothing_by_itself(root: bytes | None) -> None:
+    async def hidden(state: Server, request: Request) -> bytes:
+        id = id_of(request)
+        if "/environments/" in request.target:
+            written = any(one.verb == "PATCH" for one in state.requests)
+            return root if root is not None and written else http(200, state.body(id))
+        return http(200, json.dumps({"id": id, "name": "x"}).encode())
+
+    async with serving(hidden) as (_, url), client(url, routes="project") as environments:
+        with pytest.raises(OutcomeUnknownError, match="came without the token"):
+            await environments.rotate_secret_token(1)
+
+
 # Who may say no
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        http(404, b'{"code":"not_found","message":"no route"}'),
+        http(400, b"the request is being rejected: method DELETE", Content_Type="text/plain"),
+        http(400, b'{"error":"request already seen; DELETE refused"}'),
+    ],
+)
+async def test_a_gateway_does_not_say_that_an_environment_is_gone(second: bytes) -> None:
+    async with raw_server(http(502, b"<html>"), default=second) as server, client(server.url, auth=KEY) as environments:
+        with pytest.raises(PostHogEnvError):
+            await environments.delete(42)
+
+
+async def test_what_is_in_doubt_stays_unknown_when_the_run_is_stopped_or_refused(tmp_path: Path) -> None:
+    """An item that an earlier session may have sent is never among those that a next run may take."""
+    refused = False
+
+    async def handler(state: Server, request: Request) -> bytes:
+        if refused:
+            return http(401, b'{"type":"authentication_error","code":"authentication_failed","detail":"No.","attr":null}')
+        if request.verb == "PATCH":
+            state.rotate(id_of(request))
+            return http(502, b"<html>")
+        return http(200, state.body(id_of(request)))
+
+    policy = attrs.evolve(POLICY, read_back=False)
+    async with serving(handler) as (state, url):
+        async with client(url, retry=policy) as environments:
+            report = await environments.each([1, 2], journal=tmp_path / "run.db").rotate_secret_token()
+            assert report.counts["unknown"] == 2
+        refused = True
+        for routes in ("auto", "root"):
+            async with client(url, retry=policy, routes=routes) as environments:
+                run = environments.each([1, 2], journal=tmp_path / "run.db", concurrency=1).rotate_secret_token()
+                if routes == "root":
+                    run.stop()
+                report = await run
+                assert report.counts["unknown"] == 2
+                assert list(report.remaining()) == []
+        refused = False
+        async with client(url) as environments:
+            report = await environments.each([1, 2], journal=tmp_path / "run.db").rotate_secret_token()
+            assert report.done_earlier == 2
+        assert {len(state.secrets[id]) for id in (1, 2)} == {2}
 
 
 @pytest.mark.parametrize("status", [307, 308, 401, 403, 404, 429, 500, 502, 503, 504])
@@ -407,6 +480,16 @@ async def test_a_host_that_serves_only_the_documented_path_works(elsewhere: byte
         assert (await environments.update(EnvironmentRef(4, 1), TeamSettings(name="env 4"))).id == 4
         with pytest.raises(NotFoundError):
             await environments.retrieve(EnvironmentRef(99, 1))
+
+
+async def test_a_nested_list_holds_its_project_also_without_saying_so() -> None:
+    async def documented(state: Server, request: Request) -> bytes:
+        if not request.target.startswith("/api/projects/7/environments/"):
+            return http(404, b"<html>", Content_Type="text/html")
+        return http(200, b'{"count": 1, "next": null, "previous": null, "results": [{"id": 42, "name": "x"}]}')
+
+    async with serving(documented) as (_, url), client(url, auth=KEY, routes="auto") as environments:
+        assert [one.id async for one in environments.list(project_id=7)] == [42]
 
 
 async def test_in_trouble_the_nested_path_is_not_believed() -> None:
