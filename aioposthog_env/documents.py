@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 
 from aioposthog_env.errors import ConfigurationError
+from aioposthog_env.redacted import RedactedBytes, RedactedText
 
 Steps: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys, and numbers in lists."""
@@ -48,10 +49,10 @@ def read_document(path: Path) -> Document:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+            content = RedactedBytes(file.read(_LARGEST + 1))  # a file may hold secrets, and a traceback must not show them
         if len(content) > _LARGEST:
             raise ConfigurationError(f"{path} is larger than {_LARGEST >> 20} MB, and no file of settings.")
-        text = content.decode("utf-8-sig")
+        text = RedactedText(content.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

@@ -186,7 +186,7 @@ class Exchange:
                 continue
             if isinstance(delivery, Answered) and (doubt := self._why_not_done(delivery.reply)) is not None:
                 delivery = Lost(f"status {delivery.reply.status} came with a response that {doubt}", delivery.reply.status)
-                self.sender.attempts.uncertain = True
+                self.sender.attempts.uncertain = self.sender.attempts.lost = True
             if isinstance(delivery, Answered):
                 self._answered = True
                 self._host.budget.give_back()
@@ -198,7 +198,7 @@ class Exchange:
                 return delivery.reply
             if isinstance(delivery, Refused):
                 reply = delivery.reply
-                if self.sender.attempts.uncertain and replies.absorbed(call.endpoint, style, reply.status, reply.body):
+                if self.sender.attempts.lost and replies.absorbed(call.endpoint, style, reply.status, reply.body):
                     return attrs.evolve(reply, body=b"")
                 if self._learn_team_scope(reply, body):
                     continue
@@ -422,7 +422,7 @@ class Exchange:
         endpoint, policy = self._call.endpoint, self._options.retry
         if endpoint.repeat is not Repeat.NEVER:
             # What another login cannot see is not therefore deleted.
-            self.sender.attempts.uncertain = not doubt.another_login
+            self.sender.attempts.uncertain = self.sender.attempts.lost = not doubt.another_login
             return None
         if doubt.happened:
             return await self._what_happened(doubt, style)
@@ -553,7 +553,8 @@ class Exchange:
             The style to use; and the answer, where the probe was the very call.
         """
         endpoint, place, routes = self._call.endpoint, self._place, self._host.routes
-        uncertain = self._written and self.sender.attempts.uncertain
+        attempts = self.sender.attempts
+        uncertain, lost = self._written and attempts.uncertain, self._written and attempts.lost
         await self.sender.take(self._host.finding, "another call that finds out the URL style")
         try:
             if (style := routes.style_for(endpoint, place)) is not None:
@@ -568,7 +569,7 @@ class Exchange:
                 self.sender.attempts.count(delivery)
                 # A 5xx was no refusal of a style, since no other style answered: it is a server in trouble.
                 await self._go_round(delivery, Repeat.SAFE, None)
-            self.sender.attempts = Attempts(uncertain=uncertain)
+            self.sender.attempts = Attempts(uncertain=uncertain, lost=lost)
             if isinstance(delivery, Refused) and delivery.reply.status == 401:
                 raise self._error(delivery)
             if isinstance(delivery, Answered) and endpoint.target is Target.ENVIRONMENT:

@@ -98,6 +98,8 @@ class Attempts:
     refusals: int = 0
     uncertain: bool = False
     """An earlier attempt may have taken effect."""
+    lost: bool = False
+    """The response of an earlier attempt was lost, or was the failure of a server or proxy."""
 
     def count(self, delivery: Delivery) -> None:
         """Take note of what became of one more request."""
@@ -110,10 +112,10 @@ class Attempts:
             case Failed():
                 self.sent += 1
                 self.server_errors += 1
-                self.uncertain = True
+                self.uncertain = self.lost = True
             case Lost():
                 self.sent += 1
-                self.uncertain = True
+                self.uncertain = self.lost = True
             case Refused(genuine=genuine):
                 self.sent += 1
                 self.uncertain |= not genuine

@@ -459,6 +459,13 @@ async def test_after_a_lost_delete_a_404_of_the_nested_path_is_not_success() -> 
             await environments.delete(EnvironmentRef(42, 1))
 
 
+@pytest.mark.parametrize("first", [http(307, Location="/api/environments/42/"), http(429, b"<html>", Retry_After="0")])
+async def test_a_redirect_or_a_page_before_a_404_is_not_a_deletion(first: bytes) -> None:
+    async with raw_server(first, NOT_FOUND) as server, client(server.url, auth=KEY) as environments:
+        with pytest.raises(NotFoundError):
+            await environments.delete(42)
+
+
 async def test_waiting_for_a_deletion_never_asks_the_nested_path() -> None:
     async with raw_server(default=NOT_FOUND) as server, client(server.url, routes="nested") as environments:
         await environments.wait_until_deleted(EnvironmentRef(42, 1))
