@@ -1,8 +1,10 @@
 """What a response proves about a write. The servers here are written without the sandbox, so they share none of its beliefs."""
 
 import asyncio
+import contextlib
 import json
 import re
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
+import trustme
 
 from aioposthog_env import (
     AsyncEnvironments,
@@ -324,6 +327,30 @@ async def test_bytes_that_the_loop_has_not_read_yet_answer_nothing() -> None:
                 await environments.delete(42)
 
 
+async def test_bytes_that_the_loop_has_not_read_yet_answer_nothing_over_tls() -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                writer.write(http(200, b'{"id": 42, "name": "x"}') if head.startswith(b"GET") else NOT_FOUND)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, client(url, retry=RetryPolicy.disabled(), ssl=trusted) as environments:
+        await environments.retrieve(42)
+        writers[0].write(http(204))
+        with pytest.raises(NotFoundError):
+            await environments.delete(42)
+    assert len(writers) == 2
+
+
 async def test_a_server_that_always_speaks_first_is_never_believed() -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(204))
@@ -344,6 +371,19 @@ async def test_a_server_that_always_speaks_first_is_never_believed() -> None:
                 pass
             else:
                 pytest.fail("a response that came before its request was believed")
+
+
+async def test_after_a_stop_nothing_leaves_that_waited_for_a_connection() -> None:
+    async def slow(state: Server, request: Request) -> bytes:
+        await asyncio.sleep(0.15)
+        return http(200, state.body(id_of(request)))
+
+    async with serving(slow) as (state, url), client(url, auth=KEY, max_connections=1) as environments:
+        run = environments.each(range(1, 7), concurrency=6).update(TeamSettings(name="x"))
+        asyncio.get_running_loop().call_later(0.05, run.stop)
+        report = await run
+    assert len(state.requests) == 1
+    assert [one.reason for one in report if one.status == "skipped"] == ["stopped"] * 5
 
 
 # Copies that are older than the client's own write
